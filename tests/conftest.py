@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-# Before any test imports recon3d, so that every annotated argument and result is checked in the whole run.
-install_import_hook("recon3d", "typeguard.typechecked")
+# Before any test imports recon3d, so that every annotated argument and result is checked in the whole run. The checker
+# is beartype: typeguard 4 checks nothing below this hook, because it finds no source there.
+install_import_hook("recon3d", "runtime_types.checked")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -11,7 +11,7 @@ from typing import Any
 def lazy_exports(
     package: str, names: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """Return ``__getattr__``, ``__dir__`` and ``__all__`` for a package whose public names live in its modules (PEP 562).
+    """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package whose names live in its modules (PEP 562).
 
     Args:
         package: the package's ``__name__``.
