@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -133,7 +133,7 @@ class Scene:
         n = len(self.cameras)
         if not n == len(self.pinhole_cameras) == len(self.pose_sigma) == len(self.registered):
             got = (len(self.registered), n, len(self.pinhole_cameras), len(self.pose_sigma))
-            raise ShapeError("views, cameras, pinhole cameras and pose_sigma disagree", got=got, expected="equal counts")
+            raise ShapeError("views, cameras, pinhole cameras and pose_sigma disagree", got=got, expected="equal")
 
     @property
     def registered(self) -> tuple[View, ...]:
@@ -168,4 +168,32 @@ class Scene:
             world_from_sfm=new_from_old @ self.world_from_sfm,
         )
 
+    def save(self, folder: Path, extra_files: Iterable[str | Path] = ()) -> Scene:
+        """Write scene.json, both COLMAP models, transforms.json, trajectory.tum and points.ply into ``folder``.
 
+        Args:
+            folder: created where absent; each file is replaced atomically, scene.json last.
+            extra_files: further files in the folder, relative to it, that scene.json shall list with their hashes.
+
+        Returns:
+            The scene with ``root`` set to the folder.
+
+        Raises:
+            UsageError: the scene contradicts itself, or its metrics or provenance are not JSON.
+            InputError: an extra file is absent.
+        """
+        from recon3d.scene_io import save_scene
+
+        return save_scene(self, folder, extra_files)
+
+    @staticmethod
+    def load(folder: Path) -> Scene:
+        """Read the folder that :meth:`save` wrote; every field has the same bits as before.
+
+        Raises:
+            InputError: the folder or a file of it is absent.
+            FormatError: a file is damaged, was changed after it was written, or contradicts another.
+        """
+        from recon3d.scene_io import load_scene
+
+        return load_scene(folder)
