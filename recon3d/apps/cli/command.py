@@ -1,0 +1,53 @@
+"""What all commands share: their base class, the parsing by tyro, and the answer to `--help`."""
+
+from __future__ import annotations
+
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tyro
+
+from recon3d.apps.cli.help import help_screen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(ABC):
+    """A command: its fields are its command line, positional where they have no default.
+
+    Args:
+        json: print one JSON document on stdout instead of text.
+        debug: log in detail, and show the traceback of an error.
+    """
+
+    json: bool = False
+    debug: bool = False
+
+    @abstractmethod
+    def run(self) -> int:
+        """Do the work, print the result and return the exit code."""
+
+
+def run_command(command: type[Command], program: str, words: Sequence[str]) -> int:
+    """Parse the words behind a command's name and run it.
+
+    Args:
+        command: class of the command.
+        program: its name on the command line.
+        words: the words that follow.
+
+    Returns:
+        The exit code; 2 where the words cannot be parsed.
+    """
+    if {"-h", "--help"} & set(words):
+        sys.stdout.write(help_screen(command, program))
+        return 0
+    try:
+        parsed = tyro.cli(command, prog=program, args=list(words), config=_CONFIG)
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 2
+    return parsed.run()
+
+
+_CONFIG = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)

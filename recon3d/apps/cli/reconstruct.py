@@ -1,0 +1,42 @@
+"""`recon3d reconstruct`: photos in, an output folder with cameras, points and a report out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from recon3d.apps.cli.command import Command
+from recon3d.apps.cli.output import print_json, print_lines
+from recon3d.apps.cli.summary import BELOW_CHECKS, summary_json, summary_lines
+from recon3d.core.errors import UsageError
+from recon3d.pipeline import ReconstructOptions, reconstruct
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reconstruct(Command):
+    """Find cameras and points from photos, and write them with a report into a folder.
+
+    Args:
+        photos: a folder, photos, a glob in quotes, or a video.
+        out: output folder; without it NAME_recon3d beside the input. Run again to resume.
+        options: how.
+    """
+
+    photos: tuple[str, ...]
+    out: Path | None = None
+    options: Annotated[ReconstructOptions, tyro.conf.arg(name="")] = field(default_factory=ReconstructOptions)
+
+    def run(self) -> int:
+        """Reconstruct, print a summary and return 0, or 7 where the result is below its own checks."""
+        if not self.photos:
+            raise UsageError("no photos given", expected="a folder, photos, a glob in quotes, or a video")
+        source = self.photos[0] if len(self.photos) == 1 else list(self.photos)
+        scene = reconstruct(source, self.options, out=self.out)
+        if self.json:
+            print_json(summary_json(scene))
+        else:
+            print_lines(summary_lines(scene))
+        return BELOW_CHECKS if scene.provenance.get("failed_checks") else 0

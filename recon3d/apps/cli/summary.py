@@ -1,0 +1,56 @@
+"""A scene in a few lines: for people after a run, and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from recon3d.scene import Scene
+
+BELOW_CHECKS = 7
+
+
+def summary_json(scene: Scene) -> dict[str, Any]:
+    """Return what a program wants to know about a finished run, JSON-ready."""
+    return {
+        "out": str(scene.root),
+        "n_photos": len(scene.views),
+        "n_registered": len(scene.registered),
+        "n_points": len(scene.points),
+        "scale": {"kind": scene.scale.kind, "source": scene.scale.source, "interval_95": scene.scale.interval_95},
+        "views": [{"key": v.key, "status": v.status, "reason": v.reason, "model": v.model} for v in scene.views],
+        "failed_checks": list(scene.provenance.get("failed_checks", ())),
+        "warnings": list(scene.provenance.get("warnings", ())),
+        "metrics": dict(scene.metrics),
+    }
+
+
+def summary_lines(scene: Scene) -> Iterator[str]:
+    """Yield what a person wants to know about a finished run."""
+    points = scene.points
+    error = f", {points.error_px.mean():.2f} px mean reprojection error" if len(points) else ""
+    yield f"placed {len(scene.registered)} of {len(scene.views)} photos, {len(points)} points{error}"
+    for view in scene.views:
+        if view.status != "registered":
+            yield f"  not placed: {view.key}: {view.reason or view.status}"
+    yield f"scale: {scale_text(scene)}"
+    for name in ("failed_checks", "warnings"):
+        for text in scene.provenance.get(name, ()):
+            yield f"{name.replace('_', ' ').removesuffix('s')}: {text}"
+    if scene.root is not None:
+        report = scene.root / "report.html"
+        yield f"report: {report}" if report.exists() else f"output: {scene.root}"
+
+
+def scale_text(scene: Scene) -> str:
+    """Return what one unit of the scene means, in words."""
+    scale = scene.scale
+    if scale.kind == "relative":
+        return "relative: sizes are known up to one factor, no metres" + (f" ({scale.source})" if scale.source else "")
+    interval = scale.interval_95
+    sure = (
+        ""
+        if interval is None
+        else f", 95 % sure within {100 * (interval[0] - 1):+.1f} .. {100 * (interval[1] - 1):+.1f} %"
+    )
+    return f"metric, from {scale.source}{sure}"
