@@ -33,7 +33,8 @@ class Levelling:
 
     Args:
         new_from_old: similarity to the levelled world, ``[4,4]``: z up, origin in the medians of the points' levelled
-            coordinates, mean viewing direction along +y, and the median distance from the cameras to the points that they see equal to 1.
+            coordinates, mean viewing direction along +y, and the median distance from the cameras to the points that
+            they see equal to 1.
         method: how up was found, in plain words.
         metrics: numbers behind it, JSON-ready.
     """

@@ -1,0 +1,185 @@
+"""Undistortion: no empty pixels, exact sampling positions, and a worker task that writes what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from recon3d.core.errors import InputError, ResultError
+from recon3d.render.cameras import Cameras
+from recon3d.sfm import undistort
+from recon3d.sfm.undistort import (
+    output_suffix,
+    pinhole_twins,
+    source_pixels,
+    undistort_image,
+    undistort_task,
+    undistortion_tasks,
+)
+
+
+def one_camera(
+    distortion: list[float] | None, *, size: tuple[int, int] = (320, 240), focal: float = 260.0, shift: float = 0.0
+) -> Cameras:
+    width, height = size
+    K = np.array([[[focal, 0, width / 2 + shift], [0, focal * 1.01, height / 2 - shift], [0, 0, 1]]])
+    coefficients = None if distortion is None else np.array([distortion])
+    return Cameras(np.eye(4)[None], K, np.array([width]), np.array([height]), coefficients)
+
+
+def gradient(width: int, height: int, gain: float = 0.5) -> np.ndarray:
+    """Red rises with x, green with y, blue falls with x: colours tell where a pixel was sampled."""
+    x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
+    return np.stack([gain * x, gain * y, 255 - gain * x], -1).round().astype(np.uint8)
+
+
+LENSES = [[-0.1, 0.02, 0, 0], [0.08, 0, 0, 0], [-0.2, 0.05, 0.002, -0.001], [0.05, -0.01, 0.001, 0.003]]
+
+
+@pytest.mark.parametrize("lens", LENSES)
+@pytest.mark.parametrize("shift", [0.0, 25.0])
+def test_every_pixel_of_the_twin_comes_from_inside_the_photo(lens: list[float], shift: float) -> None:
+    camera = one_camera(lens, shift=shift)
+    twin = pinhole_twins(camera)
+    assert twin.distortion is None
+    edge = np.concatenate([np.linspace(0, 320, 201)[:, None] * [1, 0] + [0, y] for y in (0, 240)])
+    source = source_pixels(edge, camera, 0, twin.K[0])
+    assert source.min() >= -1e-3 and (source <= np.array([320, 240]) + 1e-3).all()
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_twin_is_the_widest_that_fits_and_keeps_its_principal_point(lens: list[float]) -> None:
+    camera = one_camera(lens, shift=10)
+    twin = pinhole_twins(camera)
+    np.testing.assert_array_equal(twin.K[0, :2, 2], camera.K[0, :2, 2])
+    assert twin.K[0, 0, 0] / twin.K[0, 1, 1] == pytest.approx(camera.K[0, 0, 0] / camera.K[0, 1, 1])
+    wider = twin.K[0].copy()
+    wider[(0, 1), (0, 1)] *= 0.999
+    lines = np.linspace(0, 1, 101)
+    border = np.concatenate(
+        [np.stack([320 * lines, 0 * lines + y], 1) for y in (0, 240)]
+        + [np.stack([0 * lines + x, 240 * lines], 1) for x in (0, 320)]
+    )
+    source = source_pixels(border, camera, 0, wider)
+    assert ((source < 0) | (source > (320, 240))).any()
+
+
+def test_pinhole_is_its_own_twin_and_its_photo_is_returned_as_it_is() -> None:
+    image = gradient(320, 240)
+    for distortion in (None, [0.0, 0, 0, 0]):
+        camera = one_camera(distortion, shift=7)
+        twin = pinhole_twins(camera)
+        np.testing.assert_array_equal(twin.K, camera.K)
+        assert undistort_image(image, camera, twin, 0) is image
+
+
+def test_equal_cameras_have_equal_twins() -> None:
+    camera = one_camera(LENSES[0])
+    index = np.zeros(3, dtype=np.int64)
+    twins = pinhole_twins(camera[index])
+    assert (twins.K[:1] == twins.K).all()
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_sampling_position_is_right_to_a_twentieth_of_a_pixel(lens: list[float]) -> None:
+    camera = one_camera(lens, shift=5)
+    twin = pinhole_twins(camera)
+    x, y = np.meshgrid(np.arange(320) + 0.5, np.arange(240) + 0.5)
+    source = source_pixels(np.stack([x, y], -1).reshape(-1, 2), camera, 0, twin.K[0]).reshape(240, 320, 2)
+    wave = np.stack([np.sin(x * 0.4), np.sin(y * 0.4), np.sin((x + y) * 0.3)], -1)
+    result = undistort_image(np.rint(127.5 + 120 * wave).astype(np.uint8), camera, twin, 0).astype(float)
+    for channel in (0, 1):
+        expected, slope = 127.5 + 120 * np.sin(source[..., channel] * 0.4), 48 * np.cos(source[..., channel] * 0.4)
+        difference = result[..., channel] - expected
+        # Least-squares displacement of every block of 16 x 14 pixels.
+        blocks = [(a * slope)[8:-8, 8:-8].reshape(16, 14, 19, 16).sum((1, 3)) for a in (difference, slope)]
+        assert np.abs(blocks[0] / blocks[1]).max() < 0.05
+
+
+@pytest.mark.parametrize("lens", LENSES)
+def test_mesh_reproduces_the_lens_to_a_thirtieth_of_a_pixel(lens: list[float]) -> None:
+    camera = one_camera(lens, shift=5)
+    twin = pinhole_twins(camera)
+    worst = 0.0
+    for (left, top, right, bottom), quad in undistort._mesh(camera, twin.K[0], 0):
+        corners = np.array(quad).reshape(4, 2)  # NW SW SE NE
+        for u, v in ((0.5, 0.5), (0.25, 0.5), (0.5, 0.0), (0.7, 0.2)):
+            upper, lower = corners[0] * (1 - u) + corners[3] * u, corners[1] * (1 - u) + corners[2] * u
+            pixel = np.array([[left + u * (right - left), top + v * (bottom - top)]])
+            exact = source_pixels(pixel, camera, 0, twin.K[0])[0]
+            worst = max(worst, float(np.abs(upper * (1 - v) + lower * v - exact).max()))
+    assert worst < 0.03
+
+
+def test_no_black_border() -> None:
+    white = np.full((240, 320, 3), 255, np.uint8)
+    for lens in LENSES:
+        camera = one_camera(lens)
+        assert undistort_image(white, camera, pinhole_twins(camera), 0).min() == 255
+
+
+def test_straight_line_becomes_straight() -> None:
+    camera = one_camera([-0.25, 0.05, 0, 0], focal=200)
+    twin = pinhole_twins(camera)
+    y, x = np.mgrid[:240, :320] + 0.5
+    normalized = (np.stack([x, y], -1).reshape(-1, 2) - camera.K[0, :2, 2]) / camera.K[0, (0, 1), (0, 1)]
+    assert camera.distortion is not None
+    ideal = undistorted(normalized, camera.distortion[0]).reshape(240, 320, 2)
+    # A dark line at ideal x = 0.5, soft-edged.
+    value = 255 * (1 - np.exp(-(((ideal[..., 0] - 0.5) * 200 / 2) ** 2)))
+    photo = np.repeat(np.rint(value)[..., None], 3, -1).astype(np.uint8)
+    weight = 255.0 - undistort_image(photo, camera, twin, 0)[..., 0]
+    column = (weight * (np.arange(320) + 0.5)).sum(1) / weight.sum(1)
+    expected = 0.5 * twin.K[0, 0, 0] + twin.K[0, 0, 2]
+    assert np.abs(column - expected).max() < 0.1 and abs((column - expected).mean()) < 0.05
+
+
+def undistorted(normalized: np.ndarray, coefficients: np.ndarray) -> np.ndarray:
+    from recon3d.render.cameras import undistort as invert
+
+    return invert(normalized, np.broadcast_to(coefficients, (len(normalized), 4)).copy(), 200)
+
+
+def test_folding_lens_is_refused() -> None:
+    with pytest.raises(ResultError, match="folds"):
+        pinhole_twins(one_camera([-40.0, 0, 0, 0]))
+
+
+def test_wrong_photo_size_is_an_error() -> None:
+    camera = one_camera(LENSES[0])
+    with pytest.raises(InputError, match="320x240"):
+        undistort_image(gradient(240, 320), camera, pinhole_twins(camera), 0)
+
+
+@given(k1=st.floats(-0.3, 0.3), shift=st.floats(-40, 40))
+@settings(max_examples=15, deadline=None)
+def test_any_lens_fills_the_whole_photo(k1: float, shift: float) -> None:
+    camera = one_camera([k1, 0.0, 0.0, 0.0], size=(64, 48), focal=60.0, shift=shift / 5)
+    white = np.full((48, 64, 3), 255, np.uint8)
+    assert undistort_image(white, camera, pinhole_twins(camera), 0).min() == 255
+
+
+def test_lossless_sources_stay_lossless() -> None:
+    assert [output_suffix(name) for name in ("a.JPG", "b/c.png", "d.TIFF")] == [".jpg", ".png", ".png"]
+
+
+@pytest.mark.parametrize("name", ["out.png", "out.jpg"])
+def test_task_writes_the_undistorted_photo(tmp_path: Path, name: str) -> None:
+    image = gradient(320, 240)
+    Image.fromarray(image).save(tmp_path / "in.png")
+    camera = one_camera(LENSES[0])
+    twins = pinhole_twins(camera)
+    target = tmp_path / "images" / name
+    (task,) = undistortion_tasks(camera, twins, [tmp_path / "in.png"], [target], 10**6)
+    answer: dict[str, Any] = undistort_task(**task)
+    assert answer == {"target": str(target), "width": 320, "height": 240}
+    written = np.asarray(Image.open(target)).astype(int)
+    expected = undistort_image(image, camera, twins, 0).astype(int)
+    assert np.abs(written - expected).max() <= (0 if name.endswith("png") else 12)
+    assert [path.name for path in target.parent.iterdir()] == [name]
