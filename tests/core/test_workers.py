@@ -140,7 +140,8 @@ def test_no_worker_outlives_its_parent(number: signal.Signals, tmp_path: Path) -
     script.write_text(
         f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
         "from recon3d.core.workers import WorkerOptions, run_tasks\n"
-        f"run_tasks('worker_functions:note_and_sleep', [{{'file': {str(file)!r}, 'seconds': 60}}], WorkerOptions(n_workers=1))\n"
+        f"tasks = [{{'file': {str(file)!r}, 'seconds': 60}}]\n"
+        "run_tasks('worker_functions:note_and_sleep', tasks, WorkerOptions(n_workers=1))\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     parent = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL, env=environment)

@@ -1,0 +1,254 @@
+"""Frames of a video, chosen by motion and sharpness."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+from PIL import Image
+
+from recon3d.core.errors import DependencyError, FormatError, InputError
+from recon3d.core.files import atomic_path, sha256_file
+from recon3d.core.workers import TaskFailure, WorkerOptions, run_tasks
+from recon3d.photos.check import work_file
+from recon3d.photos.motion import MOTION_SIDE, frame_motion
+from recon3d.photos.sharpness import edge_blur_px, reduced_grey
+from recon3d.photos.types import PhotoOptions, Rejected
+
+_LOG = logging.getLogger(__name__)
+_ANALYSED_SIDE = 480
+_TIMES_AS_LONG_AS_A_PHOTO = 60.0
+_MAX_FRAMES_DECODED = 500_000
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One chosen frame.
+
+    Args:
+        path: where it was saved, without loss.
+        time_s: seconds from the start of the video.
+    """
+
+    path: Path
+    time_s: float
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the first pass keeps of each frame.
+
+    Args:
+        index: number of the frame in the video, from 0.
+        time_s: seconds from the start of the video.
+        blur_px: width of its edges.
+        travel: motion summed up since the first frame, in diagonals of the frame.
+    """
+
+    index: int
+    time_s: float
+    blur_px: float
+    travel: float
+
+
+def extract_frames(
+    videos: Mapping[str, Path], options: PhotoOptions, work: Path, workers: WorkerOptions
+) -> tuple[dict[str, Frame], list[Rejected], bool]:
+    """Choose and save frames of every video, each video in a worker process.
+
+    Args:
+        videos: path of each video by key.
+        options: number of frames and caps.
+        work: folder that receives the frames as PNG files.
+        workers: number of workers and their limits; a video may take 60 times as long as a photo.
+
+    Returns:
+        The frames by key ("clip.mp4/000123.png"), the videos that cannot be used or only in part, with the reason, and
+        whether a missing decoder is one of the reasons.
+    """
+    limit = workers.timeout_s and workers.timeout_s * _TIMES_AS_LONG_AS_A_PHOTO
+    tasks = [_task(key, path, options, work) for key, path in videos.items()]
+    results = run_tasks("recon3d.photos.video:select_frames", tasks, replace(workers, timeout_s=limit))
+    frames: dict[str, Frame] = {}
+    rejected, missing = [], False
+    for key, result in zip(videos, results, strict=True):
+        if isinstance(result, TaskFailure):
+            rejected.append(Rejected(key, f"could not be decoded: {result.reason}"))
+            continue
+        if result["reason"]:
+            rejected.append(Rejected(key, result["reason"], result["sha256"]))
+            missing = missing or result["error"] == "DependencyError"
+        for index, time_s, path in result["frames"]:
+            frames[f"{key}/{index:06d}.png"] = Frame(Path(path), time_s)
+    for item in rejected:
+        _LOG.warning("%s: %s", item.key, item.reason)
+    return frames, rejected, missing
+
+
+def select_frames(
+    path: str, folder: str, max_pixels: int, max_frames: int, min_motion: float, max_video_s: float
+) -> dict[str, Any]:
+    """Choose and save the frames of one video; runs in a worker.
+
+    The first pass measures motion and sharpness of every frame and keeps nothing else; the second saves the chosen
+    ones, so memory does not grow with the length of the video.
+
+    Args:
+        path: the video.
+        folder: where frames are saved.
+        max_pixels: larger frames are refused.
+        max_frames: most frames to choose.
+        min_motion: see :func:`choose`.
+        max_video_s: longer videos are refused.
+
+    Returns:
+        "frames" as [index, seconds, path], "reason" ("" when all went well), "error" and "sha256".
+    """
+    answer: dict[str, Any] = {"frames": [], "reason": "", "error": "", "sha256": ""}
+    try:
+        answer["sha256"] = sha256_file(Path(path))
+        seen, damage = _watch(path, max_pixels, max_video_s)
+        chosen = choose(seen, max_frames, min_motion)
+        answer["frames"] = _save(path, Path(folder), [item.index for item in chosen], max_pixels, max_video_s)
+        answer["reason"] = damage
+    except (InputError, DependencyError) as error:
+        answer.update(reason=str(error).replace(path, "the file"), error=type(error).__name__)
+    return answer
+
+
+def choose(seen: Sequence[Seen], max_frames: int, min_motion: float) -> list[Seen]:
+    """Return the frames to keep: the path of the camera in equal parts, and of each part the sharpest frame.
+
+    Args:
+        seen: all frames in order.
+        max_frames: most frames to keep.
+        min_motion: length of a part, as a share of the frame's diagonal; longer where ``max_frames`` demands it.
+
+    Returns:
+        Frames in order; one alone where nothing moves.
+    """
+    if not seen:
+        return []
+    total = seen[-1].travel
+    n_parts = min(max(1, round(total / min_motion)), max_frames, len(seen))
+    length = total / n_parts
+    parts: dict[int, list[Seen]] = {}
+    for item in seen:
+        part = min(int(item.travel / length), n_parts - 1) if length > 0 else 0
+        parts.setdefault(part, []).append(item)
+    return [min(part, key=lambda item: (item.blur_px, item.index)) for _, part in sorted(parts.items())]
+
+
+def _task(key: str, path: Path, options: PhotoOptions, work: Path) -> dict[str, Any]:
+    return {
+        "path": str(path),
+        "folder": str(work_file(work, "frames", key, "")),
+        "max_pixels": options.max_pixels,
+        "max_frames": options.max_frames,
+        "min_motion": options.video_min_motion,
+        "max_video_s": options.max_video_s,
+    }
+
+
+def _watch(path: str, max_pixels: int, max_video_s: float) -> tuple[list[Seen], str]:
+    seen: list[Seen] = []
+    before: Float32[np.ndarray, "h w"] | None = None
+    travel, damage = 0.0, ""
+    try:
+        for index, time_s, frame in _decode(path, max_pixels, max_video_s):
+            small = _grey(frame, _ANALYSED_SIDE)
+            now = reduced_grey(Image.fromarray(small.astype(np.uint8)), MOTION_SIDE)
+            travel += 0.0 if before is None or before.shape != now.shape else frame_motion(before, now)
+            seen.append(Seen(index, time_s, edge_blur_px(small), travel))
+            before = now
+    except FormatError as error:
+        if not seen:
+            raise
+        damage = f"is damaged after {seen[-1].time_s:.1f} s; the frames before are used ({error.got})"
+    if not seen:
+        raise FormatError(f"{path} holds no frames", expected="a video")
+    return seen, damage
+
+
+def _save(
+    path: str, folder: Path, chosen: Sequence[int], max_pixels: int, max_video_s: float
+) -> list[tuple[int, float, str]]:
+    wanted, saved = set(chosen), []
+    for index, time_s, frame in _decode(path, max_pixels, max_video_s):
+        if index in wanted:
+            out = folder / f"{index:06d}.png"
+            with atomic_path(out) as temporary:
+                Image.fromarray(_upright_rgb(frame)).save(temporary, "PNG", compress_level=3)
+            saved.append((index, time_s, str(out)))
+        if index >= max(wanted):
+            break  # before the decoder can reach damage that the first pass met
+    return saved
+
+
+def _decode(path: str, max_pixels: int, max_video_s: float) -> Iterator[tuple[int, float, Any]]:
+    """Yield number, seconds and frame; raises FormatError where the bytes cannot be decoded."""
+    av = _av()
+    try:
+        with av.open(path) as container:
+            stream = next(iter(container.streams.video), None)
+            if stream is None:
+                raise FormatError(f"{path} holds no video stream")
+            _check_video(path, stream, container, max_pixels, max_video_s)
+            stream.codec_context.thread_count = 1
+            for index, frame in enumerate(container.decode(stream)):
+                time_s = float(frame.time) if frame.time is not None else index / float(stream.average_rate or 30)
+                if index >= _MAX_FRAMES_DECODED or time_s > max_video_s + 1.0 or not _fits(frame, max_pixels):
+                    raise FormatError(f"{path} is not what its header states", got=f"frame {index} at {time_s:.1f} s")
+                if not frame.is_corrupt:
+                    yield index, time_s, frame
+    except (av.error.FFmpegError, ValueError, OSError) as error:
+        raise FormatError(f"{path} cannot be decoded as a video", got=str(error).replace(path, "the file")) from error
+
+
+def _av() -> Any:
+    try:
+        return import_module("av")
+    except ImportError as error:
+        raise DependencyError("the video decoder is missing", fix="pip install 'recon3d[video]'") from error
+
+
+def _check_video(path: str, stream: Any, container: Any, max_pixels: int, max_video_s: float) -> None:
+    if not _fits(stream, max_pixels):
+        raise FormatError(
+            f"{path} is too large", got=f"{stream.width}x{stream.height}", expected=f"at most {max_pixels} pixels"
+        )
+    duration_s = 0.0 if container.duration is None else container.duration / 1e6
+    if duration_s > max_video_s:
+        raise FormatError(
+            f"{path} is too long",
+            got=f"{duration_s:.0f} s",
+            expected=f"at most {max_video_s:.0f} s",
+            fix="cut it, or raise --photos.max-video-s",
+        )
+
+
+def _fits(sized: Any, max_pixels: int) -> bool:
+    return bool(0 < sized.width * sized.height <= max_pixels)
+
+
+def _grey(frame: Any, side: int) -> Float32[np.ndarray, "h w"]:
+    scale = min(1.0, side / max(frame.width, frame.height))
+    size = {"width": max(2, round(frame.width * scale)), "height": max(2, round(frame.height * scale))}
+    grey: Float32[np.ndarray, "h w"] = frame.reformat(format="gray", **size).to_ndarray().astype(np.float32)
+    return grey
+
+
+def _upright_rgb(frame: Any) -> UInt8[np.ndarray, "h w 3"]:
+    """Pixels with the rotation that a phone notes in the file, and square (anamorphic frames are widened)."""
+    aspect = getattr(frame, "sample_aspect_ratio", None) or Fraction(1)
+    width = round(frame.width * aspect) if Fraction(1, 4) < aspect < 4 else frame.width
+    rgb: UInt8[np.ndarray, "h w 3"] = frame.reformat(format="rgb24", width=width).to_ndarray()
+    turns = round(getattr(frame, "rotation", 0) / 90)  # counter-clockwise
+    return np.ascontiguousarray(np.rot90(rgb, turns))
