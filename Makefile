@@ -8,7 +8,7 @@ PYTEST_FLAGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt $(PIP_FLAGS)
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs public-names clean
 
 demo: $(VENV)/.installed
 	$(BIN)/recon3d reconstruct data/demo_photos --out demo_out
@@ -22,7 +22,10 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed-dev
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+public-names: $(VENV)/.installed-dev
+	$(BIN)/python tests/house/public_names.py > tests/house/public_names.txt
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -5,9 +5,14 @@
 
 from __future__ import annotations
 
-from recon3d.evaluation.cameras import CameraErrors, evaluate_cameras
-from recon3d.evaluation.estimate import Estimate
-from recon3d.evaluation.table import camera_table
-from recon3d.evaluation.truth import Truth, read_subsets, read_truth
+from recon3d.core.lazy import lazy_exports
 
-__all__ = ["CameraErrors", "Estimate", "Truth", "camera_table", "evaluate_cameras", "read_subsets", "read_truth"]
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "cameras": ["CameraErrors", "evaluate_cameras"],
+        "estimate": ["Estimate"],
+        "table": ["camera_table"],
+        "truth": ["Truth", "read_subsets", "read_truth"],
+    },
+)
