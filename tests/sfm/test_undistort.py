@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from PIL import Image
 
 from recon3d.core.errors import InputError, ResultError
 from recon3d.render.cameras import Cameras
-from recon3d.sfm import undistort
 from recon3d.sfm.undistort import (
     output_suffix,
     pinhole_twins,
@@ -102,19 +102,13 @@ def test_sampling_position_is_right_to_a_twentieth_of_a_pixel(lens: list[float])
         assert np.abs(blocks[0] / blocks[1]).max() < 0.05
 
 
-@pytest.mark.parametrize("lens", LENSES)
-def test_mesh_reproduces_the_lens_to_a_thirtieth_of_a_pixel(lens: list[float]) -> None:
-    camera = one_camera(lens, shift=5)
-    twin = pinhole_twins(camera)
-    worst = 0.0
-    for (left, top, right, bottom), quad in undistort._mesh(camera, twin.K[0], 0):
-        corners = np.array(quad).reshape(4, 2)  # NW SW SE NE
-        for u, v in ((0.5, 0.5), (0.25, 0.5), (0.5, 0.0), (0.7, 0.2)):
-            upper, lower = corners[0] * (1 - u) + corners[3] * u, corners[1] * (1 - u) + corners[2] * u
-            pixel = np.array([[left + u * (right - left), top + v * (bottom - top)]])
-            exact = source_pixels(pixel, camera, 0, twin.K[0])[0]
-            worst = max(worst, float(np.abs(upper * (1 - v) + lower * v - exact).max()))
-    assert worst < 0.03
+def test_half_pixel_shift_averages_neighbours_and_rounds() -> None:
+    camera = one_camera([1e-12, 0, 0, 0], size=(6, 4), focal=50.0)
+    twin = replace(camera, K=camera.K + np.array([[0, 0, -0.5], [0, 0, 0], [0, 0, 0]]), distortion=None)
+    image = np.zeros((4, 6, 3), np.uint8)
+    image[:, 3] = 201
+    result = undistort_image(image, camera, twin, 0)
+    np.testing.assert_array_equal(result[..., 0], np.tile(np.array([0, 0, 101, 101, 0, 0]), (4, 1)))
 
 
 def test_no_black_border() -> None:
