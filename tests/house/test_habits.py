@@ -56,13 +56,18 @@ RULES = {
 }
 
 
+# A worker process turns every error of a task into that task's reported failure; nothing else may catch everything.
+BOUNDARIES = {("a handler that catches everything", "recon3d.core.worker_main")}
+
+
 def places(tree: ast.Module, rule: str) -> Iterator[int]:
     return (node.lineno for node in ast.walk(tree) if RULES[rule](node))
 
 
 @pytest.mark.parametrize("rule", RULES)
 def test_the_package_has_no(rule: str, modules: tuple[Module, ...]) -> None:
-    found = [f"{one.path}:{line}" for one in modules for line in places(one.tree, rule)]
+    bound = [one for one in modules if (rule, one.name) not in BOUNDARIES]
+    found = [f"{one.path}:{line}" for one in bound for line in places(one.tree, rule)]
     assert not found, f"{rule}: {', '.join(found)}"
 
 
