@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import re
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass
 
 import tyro
 
 from recon3d.apps.cli.help import help_screen
+from recon3d.apps.cli.output import error_json, print_json
+from recon3d.core.errors import UsageError
+
+_CONFIG = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,11 +50,18 @@ def run_command(command: type[Command], program: str, words: Sequence[str]) -> i
     if {"-h", "--help"} & set(words):
         sys.stdout.write(help_screen(command, program))
         return 0
+    complaint = io.StringIO()
     try:
-        parsed = tyro.cli(command, prog=program, args=list(words), config=_CONFIG)
-    except SystemExit as error:
-        return error.code if isinstance(error.code, int) else 2
+        with redirect_stderr(complaint):
+            parsed = tyro.cli(command, prog=program, args=list(words), config=_CONFIG)
+    except SystemExit:
+        sys.stderr.write(complaint.getvalue())
+        if "--json" in words:
+            print_json({"error": error_json(UsageError(_plain(complaint.getvalue())))})
+        return UsageError.exit_code
     return parsed.run()
 
 
-_CONFIG = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
+def _plain(box: str) -> str:
+    """Return the text of one of tyro's boxes as one line."""
+    return " ".join(re.sub("[\u2500-\u257f]", " ", box).split())

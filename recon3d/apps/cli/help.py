@@ -46,7 +46,7 @@ def help_screen(command: type[Any], program: str) -> str:
     rows.append(_Row(_SHARED, "-h, --help", "show this help"))
     for group in dict.fromkeys(row.group for row in rows):
         if group:
-            lines += ["", f"{group}:"]
+            lines += ["", group] if lines[-1] else [group]
         for row in rows:
             lines += _format(row, width) if row.group == group else []
     return "\n".join([*lines, ""])
@@ -79,7 +79,7 @@ def _rows(kind: Any, prefix: str, group: str = "") -> Iterator[_Row]:
             flag, where = prefix + name.replace("_", "-"), _SHARED if name in inherited else group
             yield _option(flag, bare, _default(field), documents.get(name, ""), where)
     for inner, bare, document in nested:
-        yield from _rows(bare, inner, f"{inner.rstrip('.')}: {document}".rstrip(": .") if inner else group)
+        yield from _rows(bare, inner, f"{inner.rstrip('.')}: {document.rstrip('.')}" if inner else group)
 
 
 def _inherited(kind: Any) -> set[str]:
@@ -91,7 +91,9 @@ def _option(flag: str, bare: Any, default: Any, document: str, group: str) -> _R
     document = document.rstrip(".")
     if bare is bool:
         before, dot, last = flag.rpartition(".")
-        return _Row(group, f"--{before}{dot}no-{last}" if default else f"--{flag}", document)
+        if default:
+            return _Row(group, f"--{before}{dot}no-{last}", f"switch off: {document}")
+        return _Row(group, f"--{flag}", document)
     shown = f" [{_shown(default)}]" if default not in (None, "", ()) else ""
     invocation = f"--{flag} {_metavar(bare)}"
     if get_origin(bare) is Literal and len(invocation) + 4 > _COLUMN:

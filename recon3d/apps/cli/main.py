@@ -44,8 +44,9 @@ COMMANDS = {
     "doctor": Entry("recon3d.apps.cli.doctor", "Doctor", "say what this machine offers and what is missing"),
 }
 _EXIT_CODES = """\
-exit codes: 0 done, 2 wrong usage, 3 unreadable input, 4 refused: no model that can be trusted, 5 missing dependency,
-            6 out of memory, time or disk, 7 written but below its own checks, 130 interrupted (run again to resume)"""
+exit codes: 0 done, 2 wrong usage, 3 unreadable input, 4 refused: no model that can be trusted,
+  5 missing dependency, 6 out of memory, time or disk, 7 written but below its own checks,
+  130 interrupted (the same command resumes)"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,7 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     _start_logging("--debug" in words)
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         _complain("interrupted; resumable: run the same command again")
         return INTERRUPTED
@@ -97,7 +100,7 @@ def overview() -> str:
     """Return the help of `recon3d` itself."""
     lines = [f"recon3d {__version__}: photos to 3D that can be measured", "", "usage: recon3d COMMAND [OPTIONS]", ""]
     lines += [f"  {name:<12} {entry.summary}" for name, entry in COMMANDS.items()]
-    lines += ["", "recon3d COMMAND --help lists the options of a command; recon3d --version prints the version.", ""]
+    lines += ["", "recon3d COMMAND --help lists its options, recon3d --version prints the version.", ""]
     return "\n".join([*lines, _EXIT_CODES, ""])
 
 

@@ -47,10 +47,7 @@ def scale_text(scene: Scene) -> str:
     scale = scene.scale
     if scale.kind == "relative":
         return "relative: sizes are known up to one factor, no metres" + (f" ({scale.source})" if scale.source else "")
-    interval = scale.interval_95
-    sure = (
-        ""
-        if interval is None
-        else f", 95 % sure within {100 * (interval[0] - 1):+.1f} .. {100 * (interval[1] - 1):+.1f} %"
-    )
-    return f"metric, from {scale.source}{sure}"
+    if scale.interval_95 is None:
+        return f"metric ({scale.source})"
+    low, high = (100 * (factor - 1) for factor in scale.interval_95)
+    return f"metric ({scale.source}), true to {low:+.1f} .. {high:+.1f} % with 95 % confidence"
