@@ -84,7 +84,8 @@ def read_capped(path: Path, max_bytes: int) -> bytes:
     """
     try:
         with Path(path).open("rb") as file:
-            data = file.read(max_bytes + 1)
+            # read() allocates what it is asked for, so never ask for much more than is there
+            data = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
     except OSError as error:
         raise InputError(f"cannot read {path}", got=error.strerror) from error
     if len(data) > max_bytes:

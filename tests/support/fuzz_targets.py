@@ -1,0 +1,133 @@
+"""The readers that are fuzzed, with valid files made in memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from fuzzing import Target
+from random_scenes import random_scene
+
+from recon3d.core.errors import FormatError, InputError
+from recon3d.formats.colmap import read_colmap, write_colmap
+from recon3d.formats.ply import parse_ply, write_ply
+from recon3d.formats.transforms import parse_transforms
+from recon3d.formats.tum import parse_tum
+from recon3d.scene import Scene
+from recon3d.scene_convert import cameras_from_colmap, cameras_from_transforms, points_from_colmap
+
+MAX_PIXELS = 1_000_000
+
+
+def all_targets(folder: Path) -> tuple[Target, ...]:
+    """Return every target; readers of paths work inside ``folder``."""
+    return (*format_targets(folder), *photo_targets(folder))
+
+
+def format_targets(folder: Path) -> tuple[Target, ...]:
+    """Return the targets of recon3d.formats and of the scene folder."""
+    folder = Path(tempfile.mkdtemp(dir=folder))
+    scene = random_scene(0, 3, 12).save(folder / "scene")
+    return (
+        _ply_target(folder),
+        Target("transforms.json", _transforms_seeds(folder), _read_transforms, (FormatError,)),
+        Target("trajectory.tum", ((folder / "scene/trajectory.tum").read_bytes(),), parse_tum, (FormatError,)),
+        *_colmap_targets(folder, scene),
+        _file_target("scene.json", folder / "scene/scene.json", lambda path: Scene.load(path.parent), (FormatError,)),
+    )
+
+
+def _ply_target(folder: Path) -> Target:
+    triangles = np.array([[0, 1, 2], [2, 1, 3]], np.int32)
+    table = np.random.default_rng(0).normal(size=(62, 9)).astype(np.float32)
+    write_ply(folder / "splats.ply", {f"p_{i}": column for i, column in enumerate(table)}, triangles)
+    write_ply(folder / "mesh.ply", {"x": np.arange(4.0), "red": np.arange(4, dtype=np.uint8)}, triangles)
+    little = (folder / "mesh.ply").read_bytes()
+    header = b"ply\nformat %s 1.0\nelement vertex 3\nproperty float x\nproperty int n\nelement face 2\n"
+    header += b"property list uchar ushort vertex_indices\nproperty uchar part\nend_header\n"
+    text = header % b"ascii" + b"0.5 1\n-2e3 2\nnan 3\n3 0 1 2 7\n3 2 1 0 8\n"
+    vertices = np.array([(0.5, 1), (2, 2), (3, 3)], ">f4,>i4").tobytes()
+    big = header % b"binary_big_endian" + vertices + b"\3\0\0\0\1\0\2\7" + b"\3\0\2\0\1\0\0\1"
+    seeds = (little, (folder / "splats.ply").read_bytes(), text, big)
+    return Target("PLY", seeds, _read_ply, (FormatError,))
+
+
+def _read_ply(data: bytes) -> None:
+    parse_ply(data).triangles()
+
+
+def _transforms_seeds(folder: Path) -> tuple[bytes, ...]:
+    ours = (folder / "scene/transforms.json").read_bytes()
+    frame = {"file_path": "a.jpg", "transform_matrix": np.eye(4).tolist()}
+    top = {"w": 64, "h": 48, "camera_angle_x": 1.1, "k1": 0.1, "applied_transform": np.eye(4)[:3].tolist()}
+    return ours, json.dumps({"frames": [frame, frame], **top}).encode()
+
+
+def _read_transforms(data: bytes) -> None:
+    cameras_from_transforms(parse_transforms(data))
+
+
+def _colmap_targets(folder: Path, scene: Scene) -> list[Target]:
+    targets = []
+    for suffix in ("bin", "txt"):
+        path = folder / f"colmap_{suffix}"
+        model = read_colmap(folder / "scene/colmap_distorted")
+        plain = tuple(replace(image, name=image.name.replace(" ", "_")) for image in model.images)
+        write_colmap(path, replace(model, images=plain), suffix == "bin")
+        for part in ("cameras", "images", "points3D"):
+            name = f"{part}.{suffix}"
+            targets.append(_file_target(f"COLMAP {name}", path / name, _read_colmap, (FormatError,)))
+    return targets
+
+
+def _read_colmap(path: Path) -> None:
+    model = read_colmap(path.parent)
+    points_from_colmap(model)
+    cameras_from_colmap(model)
+
+
+def _file_target(name: str, path: Path, read: Callable[[Path], object], allowed: tuple[type[Exception], ...]) -> Target:
+    """A reader of paths: each damaged file takes the place of ``path``."""
+
+    def read_bytes(data: bytes) -> None:
+        path.write_bytes(data)
+        read(path)
+
+    return Target(name, (path.read_bytes(),), read_bytes, allowed)
+
+
+def photo_targets(folder: Path) -> tuple[Target, ...]:
+    """Return the targets of recon3d.photos: one per image format that this environment can encode."""
+    from PIL import Image
+
+    from recon3d.photos.decode import read_mask, read_upright
+
+    folder = Path(tempfile.mkdtemp(dir=folder))
+    texture = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
+    picture = Image.fromarray(texture).resize((48, 32))
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "maker"
+    formats = {"JPEG": {"exif": exif}, "PNG": {}, "TIFF": {}, "WEBP": {"exif": exif}, "BMP": {}, "PPM": {}}
+    if find_spec("pillow_heif") is not None:
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        formats["HEIF"] = {}
+    targets = []
+    for name, options in formats.items():
+        stream = io.BytesIO()
+        picture.save(stream, name, **options)
+        path = folder / f"photo.{name.lower()}"
+        path.write_bytes(stream.getvalue())
+        read = partial(read_upright, max_pixels=MAX_PIXELS)
+        targets.append(replace(_file_target(f"photo {name}", path, read, (InputError,)), memory_bytes=64 << 20))
+    picture.convert("L").save(folder / "mask.png")
+    read = partial(read_mask, width=48, height=32)
+    return (*targets, _file_target("mask PNG", folder / "mask.png", read, (InputError,)))
