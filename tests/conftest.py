@@ -14,7 +14,7 @@ from hypothesis import settings
 # is beartype: typeguard 4 checks nothing below this hook, because it finds no source there.
 jaxtyping.install_import_hook("recon3d", "runtime_types.checked")
 
-# No deadline: machines are shared, and a slow example is not a wrong one. In the continuous integration the examples are
+# No deadline: machines are shared, and a slow example is not a wrong one. In continuous integration the examples are
 # the same in every run, so that a red run can be repeated.
 settings.register_profile("recon3d", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("recon3d")
