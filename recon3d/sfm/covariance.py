@@ -268,7 +268,9 @@ def _fixed_cameras(matrix: Float64[np.ndarray, "f f"], n: int) -> Bool[np.ndarra
     blocks = np.stack([matrix[6 * i : 6 * i + 6, 6 * i : 6 * i + 6] for i in range(n)])
     scale = 1 / np.sqrt(np.maximum(np.diagonal(blocks, axis1=1, axis2=2), 1e-300))
     values = np.linalg.eigvalsh(blocks * scale[:, :, None] * scale[:, None])
-    return np.asarray((values[:, 0] > _MIN_EIGENVALUE) & (scale < 1e149).all(1))
+    # Of two cameras, each alone lacks the distance to the other, which is the gauge's affair.
+    least = 1 if n == 2 else 0
+    return np.asarray((values[:, least] > _MIN_EIGENVALUE) & (scale < 1e149).all(1))
 
 
 def _regular_inverse(
