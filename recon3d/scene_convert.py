@@ -173,11 +173,16 @@ def points_from_colmap(model: ColmapModel, sigma: Float64[np.ndarray, " p"] | No
 
 
 def pinhole_points(scene: Scene) -> Points:
-    """Return the points of a scene with the observations moved to the undistorted photos of ``pinhole_cameras``."""
+    """Return the points of a scene with the observations moved to the undistorted photos of ``pinhole_cameras``.
+
+    Observations where the lens model has no inverse (outliers beyond its fold) are left out.
+    """
     points, cameras = scene.points, scene.cameras
     view = points.obs_view
     normalized = (points.obs_xy - cameras.K[view][:, :2, 2]) / cameras.K[view][:, (0, 1), (0, 1)]
     if cameras.distortion is not None:
         normalized = undistort(normalized, cameras.distortion[view])
     K = scene.pinhole_cameras.K[view]
-    return replace(points, obs_xy=normalized * K[:, (0, 1), (0, 1)] + K[:, :2, 2])
+    xy = normalized * K[:, (0, 1), (0, 1)] + K[:, :2, 2]
+    kept = np.isfinite(xy).all(axis=1)
+    return replace(points, obs_point=points.obs_point[kept], obs_view=view[kept], obs_xy=xy[kept])

@@ -28,6 +28,7 @@ MAX_JSON_BYTES = 1 << 28
 _PLAIN_PART = r"[A-Za-z0-9-]+(?:_[A-Za-z0-9-]+)*"
 _PLAIN_KEY = re.compile(rf"({_PLAIN_PART}(?:/{_PLAIN_PART})*)\.([A-Za-z0-9]+)")
 _MAX_STEM = 120
+_LOSSLESS = frozenset({".png", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pnm"})
 
 
 def output_stem(key: str) -> str:
@@ -51,8 +52,12 @@ def output_stem(key: str) -> str:
 
 
 def output_name(key: str) -> str:
-    """Return the file name in ``images/`` of the undistorted photo ``key``: :func:`output_stem` with ``.jpg``."""
-    return f"{output_stem(key)}.jpg"
+    """Return the file name in ``images/`` of the undistorted photo ``key``.
+
+    It is :func:`output_stem` with ``.png`` for photos of a lossless format (PNG, TIFF, BMP, PNM), ``.jpg`` for others.
+    """
+    lossless = Path(key).suffix.lower() in _LOSSLESS
+    return output_stem(key) + (".png" if lossless else ".jpg")
 
 
 def save_scene(scene: Scene, folder: Path, extra_files: Iterable[str | Path] = ()) -> Scene:

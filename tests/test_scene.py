@@ -234,7 +234,12 @@ def test_views_must_have_keys_of_their_own(tmp_path: Path) -> None:
 )
 def test_output_names(key: str, stem: str) -> None:
     assert output_stem(key) == stem or (stem.endswith("-") and output_stem(key).startswith(stem))
-    assert output_name(key) == output_stem(key) + ".jpg"
+    assert output_name(key) == output_stem(key) + (".png" if key.endswith("png") else ".jpg")
+
+
+def test_lossless_photos_stay_lossless() -> None:
+    names = [output_name(key) for key in ("a.TIF", "a.bmp", "a.webp", "a.heic", "a")]
+    assert [Path(name).suffix for name in names] == [".png", ".png", ".jpg", ".jpg", ".jpg"]
 
 
 @given(st.sets(st.text("aB_-/. \u00e9\udcff", max_size=6), max_size=50))

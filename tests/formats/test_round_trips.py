@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,9 +111,19 @@ def test_the_point_cloud(saved: Scene) -> None:
     assert np.array_equal(vertices["sigma"], saved.points.sigma, equal_nan=True)
 
 
-def test_lenses_are_shared_within_a_group_and_as_simple_as_they_can_be(tmp_path: Path) -> None:
-    from dataclasses import replace
+def test_observations_beyond_the_fold_of_a_lens_stay_out_of_the_pinhole_model(tmp_path: Path) -> None:
+    scene = random_scene(0)
+    xy = scene.points.obs_xy.copy()
+    lens = np.tile(np.array([-1 / 3, 0, 0, 0]), (4, 1))
+    xy[7] = [1e5, 0]
+    scene = replace(scene, cameras=replace(scene.cameras, distortion=lens), points=replace(scene.points, obs_xy=xy))
+    kept = pinhole_points(scene)
+    assert len(kept.obs_xy) == len(xy) - 1 and len(kept) == len(scene.points)
+    scene.save(tmp_path)
+    assert np.array_equal(Scene.load(tmp_path).points.obs_xy, xy)
 
+
+def test_lenses_are_shared_within_a_group_and_as_simple_as_they_can_be(tmp_path: Path) -> None:
     scene = random_scene(1, 4)
     K = np.tile(scene.cameras.K[:1], (4, 1, 1))
     K[1:, 1, 1] = K[1:, 0, 0]

@@ -56,6 +56,21 @@ def test_undistort_inverts_distort(point: list[float], lens: list[float]) -> Non
     np.testing.assert_allclose(undistort(distort(normalized, coefficients), coefficients), normalized, atol=1e-11)
 
 
+def test_undistort_inverts_wide_lenses() -> None:
+    points = np.stack(np.meshgrid(np.linspace(-0.6, 0.6, 31), np.linspace(-0.6, 0.6, 31)), -1).reshape(-1, 2)
+    for lens in ([-0.3, 0.0, 0.0, 0.0], [-0.35, 0.12, 0.002, -0.001], [0.6, 0.3, 0.01, 0.01]):
+        coefficients = np.tile(np.array(lens), (len(points), 1))
+        np.testing.assert_allclose(undistort(distort(points, coefficients), coefficients), points, atol=1e-12)
+
+
+def test_points_beyond_the_fold_have_no_inverse() -> None:
+    # r (1 - r^2/3) reaches 2/3 at r = 1 and turns back
+    lens = np.tile(np.array([-1 / 3, 0, 0, 0]), (4, 1))
+    result = undistort(np.array([[0.6, 0.0], [0.0, -0.7], [2.0, 0.0], [np.nan, 0.0]]), lens)
+    np.testing.assert_allclose(np.isnan(result), [[False] * 2, [True] * 2, [True] * 2, [True] * 2])
+    np.testing.assert_allclose(distort(result[:1], lens[:1]), [[0.6, 0]], atol=1e-12)
+
+
 def test_undistorting_nothing() -> None:
     assert undistort(np.zeros((0, 2)), np.zeros((0, 4))).shape == (0, 2)
 
