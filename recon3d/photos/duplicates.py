@@ -11,7 +11,7 @@ from PIL import Image
 
 FINGERPRINT_SIDE = 384
 _COARSE = 24
-_MIN_CORRELATION = 0.995
+_MIN_CORRELATION = 0.999
 _ASPECT_TOLERANCE = 0.01
 # Measured: copies at JPEG quality 20 and above, or reduced to 0.3, stay below 0.03 px, 0.28 and 0.39; two photos of a
 # gantry that came back to almost the same place differ by 0.14 px and 0.8 in one block, frames of a video by more.
@@ -137,4 +137,3 @@ def _largest_shift_px(
     motion = np.linalg.solve(normal + 1e-6 * np.trace(normal) * np.eye(6), basis.T @ difference.ravel())
     ends = np.array([[1, dx, dy] for dx, dy in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))], np.float64)
     return float(np.hypot(ends @ motion[:3], ends @ motion[3:]).max())
-

@@ -28,7 +28,7 @@ class PhotoOptions:
     poses: Path | None = None
     max_frames: int = 150
     video_min_motion: float = 0.02
-    max_video_s: float = 3600.0
+    max_video_s: float = 1800.0
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Photo:
         focal_px: focal length in pixels as EXIF states it, a starting value; None when it says nothing credible.
         exif_conflict: the file's aspect ratio is not the one that the camera recorded: cropped, so EXIF's focal and a
             central principal point are not to be trusted.
-        sharpness: blur radius estimate turned to a score; comparable within one capture only, larger is sharper.
+        sharpness: 1 / width of its edges in pixels, at 1024 pixels on the longer side; comparable within one capture.
         remark: "" or "blurred".
         duplicate_of: key of the better file of the same picture.
         mask: image whose white pixels are to be used, in upright pixels.

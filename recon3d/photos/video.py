@@ -24,6 +24,7 @@ from recon3d.photos.types import PhotoOptions, Rejected
 
 _LOG = logging.getLogger(__name__)
 _ANALYSED_SIDE = 480
+_ANCHOR_MOTION = 0.01
 _TIMES_AS_LONG_AS_A_PHOTO = 60.0
 _MAX_FRAMES_DECODED = 500_000
 
@@ -159,15 +160,11 @@ def _task(key: str, path: Path, options: PhotoOptions, work: Path) -> dict[str, 
 
 def _watch(path: str, max_pixels: int, max_video_s: float) -> tuple[list[Seen], str]:
     seen: list[Seen] = []
-    before: Float32[np.ndarray, "h w"] | None = None
-    travel, damage = 0.0, ""
+    path_length, damage = _PathLength(), ""
     try:
         for index, time_s, frame in _decode(path, max_pixels, max_video_s):
-            small = _grey(frame, _ANALYSED_SIDE)
-            now = reduced_grey(Image.fromarray(small.astype(np.uint8)), MOTION_SIDE)
-            travel += 0.0 if before is None or before.shape != now.shape else frame_motion(before, now)
-            seen.append(Seen(index, time_s, edge_blur_px(small), travel))
-            before = now
+            grey = _grey(frame, _ANALYSED_SIDE)
+            seen.append(Seen(index, time_s, edge_blur_px(grey), path_length.after(grey)))
     except FormatError as error:
         if not seen:
             raise
@@ -175,6 +172,25 @@ def _watch(path: str, max_pixels: int, max_video_s: float) -> tuple[list[Seen], 
     if not seen:
         raise FormatError(f"{path} holds no frames", expected="a video")
     return seen, damage
+
+
+class _PathLength:
+    """Motion summed up from anchor to anchor, so that the trembling of a still camera does not add up."""
+
+    def __init__(self) -> None:
+        self._anchor: Float32[np.ndarray, "h w"] | None = None
+        self._until_anchor = self._length = 0.0
+
+    def after(self, grey: Float32[np.ndarray, "h w"]) -> float:
+        """Return the length of the path up to this frame, in diagonals; it never decreases."""
+        now = reduced_grey(Image.fromarray(grey.astype(np.uint8)), MOTION_SIDE)
+        if self._anchor is None or self._anchor.shape != now.shape:
+            self._anchor = now
+        motion = frame_motion(self._anchor, now)
+        self._length = max(self._length, self._until_anchor + motion)
+        if motion > _ANCHOR_MOTION:
+            self._anchor, self._until_anchor = now, self._length
+        return self._length
 
 
 def _save(
