@@ -10,8 +10,9 @@ import recon3d
 
 
 def rooms() -> list[str]:
-    """recon3d and every package below it."""
-    return ["recon3d", *(one.name for one in pkgutil.walk_packages(recon3d.__path__, "recon3d.") if one.ispkg)]
+    """recon3d and every package below it, but for the programs: nobody imports from those."""
+    packages = (one.name for one in pkgutil.walk_packages(recon3d.__path__, "recon3d.") if one.ispkg)
+    return ["recon3d", *(name for name in packages if not name.startswith("recon3d.apps"))]
 
 
 def public_names() -> list[str]:
