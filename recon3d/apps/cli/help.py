@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from recon3d.apps.cli.documents import field_documents
 
 _MIN_WIDTH, _MAX_WIDTH = 60, 120
-_COLUMN = 34
+_COLUMN = 31
 _SHARED = "every command"
 _METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
@@ -88,7 +88,7 @@ def _inherited(kind: Any) -> set[str]:
 
 
 def _option(flag: str, bare: Any, default: Any, document: str, group: str) -> _Row:
-    document = document.rstrip(".")
+    document = document.split(". ")[0].rstrip(".")  # the rest stands in the docs
     if bare is bool:
         before, dot, last = flag.rpartition(".")
         if default:
