@@ -91,19 +91,32 @@ class LogProgress(Progress):
             self._stream.flush()
 
 
-class _LogStage(Stage):
-    def __init__(self, log: LogProgress, name: str, total: int | None, interval_s: float) -> None:
-        self._log, self._name, self._total, self._interval_s = log, name, total, interval_s
-        self._done, self._last, self._lock = 0, time.monotonic(), threading.Lock()
+class _Counter:
+    """Counts items from several threads.
 
-    def advance(self, n: int = 1) -> None:
+    Args:
+        total: how many there are; None = unknown.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        self._total, self._done, self._lock = total, 0, threading.Lock()
+
+    def add(self, n: int) -> str:
+        """Count ``n`` more and return the count as text."""
         with self._lock:
             self._done += n
-            due = time.monotonic() - self._last >= self._interval_s
-            if due:
-                self._last = time.monotonic()
-            count = str(self._done) if self._total is None else f"{self._done} of {self._total}"
-        if due:
+            return str(self._done) if self._total is None else f"{self._done} of {self._total}"
+
+
+class _LogStage(Stage):
+    def __init__(self, log: LogProgress, name: str, total: int | None, interval_s: float) -> None:
+        self._log, self._name, self._interval_s = log, name, interval_s
+        self._counter, self._last = _Counter(total), time.monotonic()
+
+    def advance(self, n: int = 1) -> None:
+        count = self._counter.add(n)
+        if time.monotonic() - self._last >= self._interval_s:
+            self._last = time.monotonic()
             self._log.line(f"{self._name}: {count}")
 
     def note(self, text: str) -> None:
@@ -123,11 +136,11 @@ class BarProgress(Progress):
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Stage]:
         """Show a bar while the block runs."""
-        task = self._bars.add_task(name, total=total)
+        task = self._bars.add_task(name, total=total, count="")
         self._depth += 1
         self._bars.start()
         try:
-            yield _BarStage(self._bars, name, task)
+            yield _BarStage(self._bars, name, task, _Counter(total))
             if total is None:
                 self._bars.update(task, total=1, completed=1)
         finally:
@@ -138,11 +151,11 @@ class BarProgress(Progress):
 
 
 class _BarStage(Stage):
-    def __init__(self, bars: RichBars, name: str, task: TaskID) -> None:
-        self._bars, self._name, self._task = bars, name, task
+    def __init__(self, bars: RichBars, name: str, task: TaskID, counter: _Counter) -> None:
+        self._bars, self._name, self._task, self._counter = bars, name, task, counter
 
     def advance(self, n: int = 1) -> None:
-        self._bars.advance(self._task, n)
+        self._bars.update(self._task, advance=n, count=self._counter.add(n))
 
     def note(self, text: str) -> None:
         self._bars.console.print(f"{self._name}: {text}", markup=False, highlight=False)
@@ -152,5 +165,5 @@ def _make_bars(console: Console) -> RichBars:
     from rich import progress
 
     name = progress.TextColumn("{task.description}", markup=False)
-    count, elapsed = progress.MofNCompleteColumn(), progress.TimeElapsedColumn()
+    count, elapsed = progress.TextColumn("{task.fields[count]}", markup=False), progress.TimeElapsedColumn()
     return progress.Progress(progress.SpinnerColumn(), name, progress.BarColumn(), count, elapsed, console=console)

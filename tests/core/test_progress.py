@@ -101,7 +101,7 @@ def test_bars_show_the_final_count_once_per_outer_stage(console: Console) -> Non
     for name in ("features", "matching"):
         with progress.stage(name, 5) as stage:
             stage.advance(5)
-    last = [line for line in shown(console).replace("\r", "\n").split("\n") if "5/5" in line]
+    last = [line for line in shown(console).replace("\r", "\n").split("\n") if "5 of 5" in line]
     assert "features" in last[0] and "matching" in last[-1]
     assert "features" not in last[-1]
 
@@ -125,3 +125,11 @@ def test_bars_recover_after_an_error(console: Console) -> None:
     with progress.stage("second", 1) as stage:
         stage.advance()
     assert "second" in shown(console)
+
+
+def test_a_stage_that_counts_nothing_shows_no_count(console: Console) -> None:
+    with BarProgress(console).stage("mapping"):
+        pass
+    last = shown(console).replace("\r", "\n").rstrip("\n").split("\n")[-1]
+    assert "mapping" in last
+    assert not re.search(r"\d+ of|[1-9]/", last)
