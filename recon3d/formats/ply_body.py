@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int64, Shaped
 
 from recon3d.core.errors import FormatError
 from recon3d.formats.reading import ByteReader
+
+if TYPE_CHECKING:
+    Doubles = array[float]
+else:
+    Doubles = array  # not a generic before Python 3.12
 
 Scalars = dict[str, Shaped[np.ndarray, " n"]]
 
@@ -121,14 +128,14 @@ def read_element_ascii(reader: ByteReader, element: PlyElement) -> tuple[Scalars
         FormatError: a row is missing, too short, too long or not of numbers.
     """
     _check_count(reader, element, 2 * len(element.properties), slack=1)  # the last line may lack its line end
-    values: dict[str, list[float]] = {each.name: [] for each in element.properties}
+    values = {each.name: array("d") for each in element.properties}
     lengths: dict[str, list[int]] = {each.name: [] for each in element.properties if each.count_code}
     for row, line in enumerate(_lines(reader, element)):
         _read_row(line, element, values, lengths, f"{reader.name}: {element.name} {row}")
-    arrays = {each.name: _cast(values[each.name], each, reader.name) for each in element.properties}
+    columns = {each.name: _cast(values[each.name], each, reader.name) for each in element.properties}
     offsets = {name: np.concatenate([[0], np.cumsum(each)]).astype(np.int64) for name, each in lengths.items()}
-    scalars = {name: array for name, array in arrays.items() if name not in lengths}
-    return scalars, {name: PlyList(arrays[name], offsets[name]) for name in lengths}
+    scalars = {name: column for name, column in columns.items() if name not in lengths}
+    return scalars, {name: PlyList(columns[name], offsets[name]) for name in lengths}
 
 
 def _lines(reader: ByteReader, element: PlyElement) -> Iterator[bytes]:
@@ -143,7 +150,7 @@ def _lines(reader: ByteReader, element: PlyElement) -> Iterator[bytes]:
 
 
 def _read_row(
-    line: bytes, element: PlyElement, values: dict[str, list[float]], lengths: dict[str, list[int]], where: str
+    line: bytes, element: PlyElement, values: dict[str, Doubles], lengths: dict[str, list[int]], where: str
 ) -> None:
     if b"_" in line:
         raise FormatError(f"{where}: not numbers", got=line[:60])
@@ -158,14 +165,14 @@ def _read_row(
             n_values = int(numbers[at]) if 0 <= numbers[at] <= len(numbers) else len(numbers)
             lengths[each.name].append(n_values)
             at += 1
-        values[each.name] += numbers[at : at + n_values]
+        values[each.name].extend(numbers[at : at + n_values])
         at += n_values
     if at != len(numbers):
         raise FormatError(f"{where}: wrong number of values", got=len(numbers), expected=at)
 
 
-def _cast(numbers: list[float], each: PlyProperty, name: str) -> Shaped[np.ndarray, " n"]:
-    values = np.array(numbers, np.float64)
+def _cast(numbers: Doubles, each: PlyProperty, name: str) -> Shaped[np.ndarray, " n"]:
+    values = np.frombuffer(numbers, np.float64)
     dtype = np.dtype(each.code)
     if dtype.kind == "f":
         with np.errstate(over="ignore"):

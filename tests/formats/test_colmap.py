@@ -113,6 +113,35 @@ def test_we_read_what_pycolmap_writes_with_rigs_and_frames(tmp_path: Path, binar
     np.testing.assert_allclose(xyz, model.points.xyz, atol=tolerance)
 
 
+def test_cameras_on_a_rig_have_poses_of_their_own(tmp_path: Path) -> None:
+    theirs = pycolmap.Reconstruction()
+    cameras = [pycolmap.Camera.create_from_model_id(i, pycolmap.CameraModelId.PINHOLE, 500.0, 640, 480) for i in (1, 2)]
+    quarter = pycolmap.Rotation3d(np.array([0, 0, np.sqrt(0.5), np.sqrt(0.5)]))
+    rig, frame = pycolmap.Rig(), pycolmap.Frame()
+    rig.rig_id = frame.frame_id = frame.rig_id = 1
+    rig.add_ref_sensor(cameras[0].sensor_id)
+    rig.add_sensor(cameras[1].sensor_id, pycolmap.Rigid3d(quarter, np.array([1.0, 0, 0])))
+    images = []
+    for camera in cameras:
+        theirs.add_camera(camera)
+        image = pycolmap.Image()
+        image.image_id = image.camera_id = camera.camera_id
+        image.name, image.frame_id = f"{camera.camera_id}.jpg", 1
+        frame.add_data_id(image.data_id)
+        images.append(image)
+    frame.rig_from_world = pycolmap.Rigid3d(pycolmap.Rotation3d(np.array([0, 0, 0, 1.0])), np.array([0, 0, 3.0]))
+    theirs.add_rig(rig)
+    theirs.add_frame(frame)
+    for image in images:
+        theirs.add_image(image)
+    theirs.register_frame(1)
+    theirs.write(str(tmp_path))
+    model = read_colmap(tmp_path)
+    for image, pose in zip(model.images, cameras_from_colmap(model).cam_from_world, strict=True):
+        np.testing.assert_allclose(pose[:3], theirs.images[image.id].cam_from_world().matrix(), atol=1e-14)
+    assert sorted(image.tvec.tolist() for image in model.images) == [[0, 0, 3], [1, 0, 3]]
+
+
 def test_binary_comes_first_and_writing_removes_the_other_model(tmp_path: Path) -> None:
     assert find_colmap(tmp_path) is None
     write_colmap(tmp_path, example(0), binary=True)
