@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from recon3d.apps.cli.main import COMMANDS
+
 NAMES = Path(__file__).with_name("public_names.txt").read_text().split()
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FLAGS = re.MULTILINE | re.DOTALL
+CODE = re.compile(r"^```python\n(.*?)^```", FLAGS)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if not name.endswith("__version__")])
@@ -39,3 +42,17 @@ def test_dependencies_are_explained(repository: Path) -> None:
     assert core is not None
     for name in re.findall(r'"([a-z0-9-]+)', core[1]):
         assert f"| {name} |" in page, f"docs/dependencies.md does not say why {name} is here"
+
+
+def test_commands_in_the_pages_exist(repository: Path) -> None:
+    pages = [repository / "README.md", *DOCS.glob("*.md")]
+    code = [part for page in pages for part in re.findall(r"^```.*?^```|`[^`\n]+`", page.read_text(), FLAGS)]
+    code.append((repository / "Makefile").read_text())
+    used = {word for part in code for word in re.findall(r"(?:^|`|/)recon3d ([a-z]+)\b", part, re.MULTILINE)}
+    assert {"reconstruct", "doctor", "evaluate"} <= used
+    assert used <= set(COMMANDS)
+
+
+def test_every_command_is_on_the_page_of_the_command_line() -> None:
+    headings = re.findall(r"^## (\w+)", (DOCS / "cli.md").read_text(), re.MULTILINE)
+    assert set(headings) == set(COMMANDS)
