@@ -89,11 +89,10 @@ def _mask(opaque: Bool[np.ndarray, "h w"] | None, mask: str | None, rgb: Image.I
 
 
 def _thumbnail(rgb: Image.Image) -> bytes:
-    small = rgb.copy() if max(rgb.size) <= _THUMBNAIL_SIDE else rgb
     scale = min(1.0, _THUMBNAIL_SIDE / max(rgb.size))
     size = (max(1, round(rgb.width * scale)), max(1, round(rgb.height * scale)))
     buffer = io.BytesIO()
-    small = small.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
+    small = rgb.resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0)
     small.info = {}
     small.save(buffer, "JPEG", quality=80)
     return buffer.getvalue()

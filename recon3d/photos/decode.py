@@ -265,7 +265,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
                          getattr(image, "filename", "a photo"), error)  # fmt: skip
     if image.mode == "LAB":
         raise FormatError("the photo is in CIE Lab without a profile", fix="export it as sRGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _describe(head: bytes) -> str:

@@ -60,8 +60,8 @@ def discover(source: str | Path | Sequence[str | Path], exclude: Sequence[Path])
     """
     left_out = frozenset(os.path.realpath(path) for path in exclude)
     if not isinstance(source, (str, Path)):
-        return _from_list([Path(item).expanduser() for item in source], left_out)
-    path = Path(source).expanduser()
+        return _from_list([_absolute(item) for item in source], left_out)
+    path = _absolute(source)
     if path.is_dir():
         return _sorted(path, list(_walk(path, left_out)))
     if os.path.lexists(path):
@@ -71,22 +71,25 @@ def discover(source: str | Path | Sequence[str | Path], exclude: Sequence[Path])
     raise InputError(f"{source} does not exist", expected="a folder of photos, a video, a list or a glob pattern")
 
 
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(Path(path).expanduser()))
+
+
 def _from_list(paths: Sequence[Path], left_out: frozenset[str]) -> Found:
     if not paths:
         raise InputError("the list of photos is empty")
-    absolute = [Path(os.path.abspath(path)) for path in paths]
     try:
-        root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in absolute]))
+        root = Path(os.path.commonpath([path if path.is_dir() else path.parent for path in paths]))
     except ValueError as error:  # Windows: several drives
         raise InputError("the photos of the list have no folder in common", got=error) from error
-    files = [file for path in absolute for file in (_walk(path, left_out) if path.is_dir() else [path])]
+    files = [file for path in paths for file in (_walk(path, left_out) if path.is_dir() else [path])]
     return _sorted(root, files)
 
 
 def _from_glob(pattern: Path, left_out: frozenset[str]) -> Found:
     parts = pattern.parts
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
-    root = Path(*parts[:fixed]) if fixed else Path()
+    root = Path(*parts[:fixed])
     hits = [Path(hit) for hit in glob.glob(str(pattern), recursive=True)]
     files = [hit for hit in hits if not hit.is_dir() and os.path.realpath(hit) not in left_out]
     if not files:

@@ -51,7 +51,7 @@ def load_photos(
         InputError: the source is missing, no photo is usable, or a mask does not fit its photo.
         DependencyError: no photo is usable, and for some the decoder is missing.
     """
-    work = Path(work)
+    work = Path(work).absolute()
     masks_folder = () if options.masks is None else (options.masks,)
     found = discover(source, (*options.exclude, *masks_folder, work))
     frames, broken_videos, no_decoder = extract_frames(found.videos, options, work, workers)

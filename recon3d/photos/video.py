@@ -214,8 +214,8 @@ def _decode(path: str, max_pixels: int, max_video_s: float) -> Iterator[tuple[in
     try:
         with av.open(path) as container:
             stream = next(iter(container.streams.video), None)
-            if stream is None:
-                raise FormatError(f"{path} holds no video stream")
+            if stream is None or stream.codec_context is None:
+                raise FormatError(f"{path} holds no video stream that can be decoded")
             _check_video(path, stream, container, max_pixels, max_video_s)
             stream.codec_context.thread_count = 1
             for index, frame in enumerate(container.decode(stream)):

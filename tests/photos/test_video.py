@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
@@ -106,6 +107,32 @@ def test_truncated_video_is_reported(clip: Path, tmp_path: Path) -> None:
     data = clip.read_bytes()
     (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
     assert _select(tmp_path / "cut.mp4", tmp_path)["reason"]
+
+
+def test_a_phone_held_upright_gives_upright_frames(clip: Path, tmp_path: Path, pictures: ModuleType) -> None:
+    """The matrix of the track header (ISO/IEC 14496-12, 8.3.2) says: show it a quarter turn clockwise."""
+    data = bytearray(clip.read_bytes())
+    start = data.index(b"tkhd") + 44
+    turn = [0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30]
+    data[start : start + 36] = struct.pack(">9i", *turn)
+    (tmp_path / "phone.mp4").write_bytes(bytes(data))
+    index, _, path = _select(tmp_path / "phone.mp4", tmp_path)["frames"][0]
+    expected = np.rot90(np.asarray(_frames(pictures)[index], float), -1)
+    saved = np.asarray(Image.open(path), float)
+    assert saved.shape == (256, 192, 3)
+    assert np.abs(saved - expected).mean() < 12
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_mutated_videos_are_used_or_reported(clip: Path, tmp_path: Path, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    data = bytearray(clip.read_bytes())
+    for _ in range(20):
+        data[int(generator.integers(len(data)))] = int(generator.integers(256))
+    (tmp_path / "a.mp4").write_bytes(bytes(data))
+    answer = _select(tmp_path / "a.mp4", tmp_path / "frames", max_frames=2)
+    assert answer["frames"] or answer["reason"]
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
