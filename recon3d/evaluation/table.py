@@ -13,9 +13,10 @@ from recon3d.evaluation.cameras import AbsoluteErrors, CameraErrors
 def camera_table(errors: CameraErrors) -> Table:
     """Return the errors as a two-column table, one number per row, units spelled out."""
     title = errors.name + (f" / {errors.subset}" if errors.subset else "")
-    table = Table(title=title, title_justify="left", show_header=False, pad_edge=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
+    table.add_row("set", title)
     for label, value in _rows(errors):
         table.add_row(label, value)
     return table
@@ -37,7 +38,7 @@ def _rows(errors: CameraErrors) -> Iterator[tuple[str, str]]:
     if errors.absolute is not None:
         yield from _absolute_rows(errors.absolute, errors.unit)
     if errors.intrinsics is not None:
-        yield "focal length", f"{errors.intrinsics.focal_percent:+.2f} % (median)"
+        yield "focal length", f"{round(errors.intrinsics.focal_percent, 2) + 0.0:+.2f} % (median)"
         px = errors.intrinsics
         yield "principal point", f"{px.principal_point_px:.2f} px median, {px.principal_point_max_px:.2f} px max"
 
