@@ -168,7 +168,7 @@ class Scene:
             world_from_sfm=new_from_old @ self.world_from_sfm,
         )
 
-    def save(self, folder: Path, extra_files: Iterable[str | Path] = ()) -> Scene:
+    def save(self, folder: str | Path, extra_files: Iterable[str | Path] = ()) -> Scene:
         """Write scene.json, both COLMAP models, transforms.json, trajectory.tum and points.ply into ``folder``.
 
         Args:
@@ -187,7 +187,7 @@ class Scene:
         return save_scene(self, folder, extra_files)
 
     @staticmethod
-    def load(folder: Path) -> Scene:
+    def load(folder: str | Path) -> Scene:
         """Read the folder that :meth:`save` wrote; every field has the same bits as before.
 
         Raises:

@@ -29,9 +29,10 @@ def cameras_from_colmap(model: ColmapModel) -> Cameras:
     """Return the cameras of a COLMAP model in the order of ``model.images``.
 
     Raises:
-        FormatError: a lens model other than SIMPLE_PINHOLE, PINHOLE, SIMPLE_RADIAL, RADIAL and OPENCV.
+        FormatError: an image has a lens model other than SIMPLE_PINHOLE, PINHOLE, SIMPLE_RADIAL, RADIAL and OPENCV.
     """
-    lenses = {camera.id: _lens(camera) for camera in model.cameras}
+    needed = {image.camera_id for image in model.images}
+    lenses = {camera.id: _lens(camera) for camera in model.cameras if camera.id in needed}
     used = [lenses[image.camera_id] for image in model.images]
     n = len(model.images)
     poses = np.tile(np.eye(4), (n, 1, 1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -36,7 +37,7 @@ def output_stem(key: str) -> str:
 
     ``dir/IMG_1.JPG`` becomes ``dir__IMG_1_JPG``: ``/`` turns into ``__`` and the last dot into ``_``. Keys that this
     rule would mix up (spaces, other letters, further dots, doubled or outer underscores, over 120 characters) get every
-    unfit character replaced by ``_`` and ten digits of their SHA-256 appended.
+    unfit character replaced by ``_`` and ten digits of their SHA-256 appended. Names may differ in case only.
 
     Args:
         key: path of the photo relative to the input folder.
@@ -60,30 +61,39 @@ def output_name(key: str) -> str:
     return output_stem(key) + (".png" if lossless else ".jpg")
 
 
-def save_scene(scene: Scene, folder: Path, extra_files: Iterable[str | Path] = ()) -> Scene:
+def save_scene(scene: Scene, folder: str | Path, extra_files: Iterable[str | Path] = ()) -> Scene:
     """Write the folder of a scene; scene.json comes last and lists every file with its SHA-256.
 
     Args:
         scene: what to write.
         folder: created where absent; each file is replaced atomically.
-        extra_files: further files that already lie in the folder (photos, report), relative to it; listed as well.
+        extra_files: further files that already lie in the folder (photos, report), absolute or relative to it; they
+            are listed as well.
 
     Returns:
         The scene with ``root`` set to the folder.
 
     Raises:
-        UsageError: the scene contradicts itself, or its metrics or provenance are not JSON.
+        UsageError: the scene contradicts itself, its metrics or provenance are not JSON, or an extra file lies outside.
         InputError: an extra file is absent.
     """
     folder = Path(folder)
+    extra = {_name_in(folder, Path(path)) for path in extra_files}
     _check_tracks(scene)
     document = scene_to_json(scene)
     _check_json(document)
     files = [*_write_models(scene, folder), *_write_lists(scene, folder)]
-    names = sorted({path.relative_to(folder).as_posix() for path in files} | {Path(e).as_posix() for e in extra_files})
+    names = sorted({path.relative_to(folder).as_posix() for path in files} | extra)
     document["files"] = {name: _file_entry(folder / name) for name in names}
     write_json(folder / "scene.json", document)
     return replace(scene, root=folder)
+
+
+def _name_in(folder: Path, path: Path) -> str:
+    inside = Path(os.path.relpath(path, folder)) if path.is_absolute() else path
+    if ".." in inside.parts or inside.is_absolute():
+        raise UsageError("an extra file lies outside the folder of the scene", got=path, expected=f"below {folder}")
+    return inside.as_posix()
 
 
 def _check_json(document: dict[str, Any]) -> None:
@@ -136,7 +146,7 @@ def _file_entry(path: Path) -> dict[str, Any]:
     return {"sha256": sha256_file(path), "bytes": path.stat().st_size}
 
 
-def load_scene(folder: Path) -> Scene:
+def load_scene(folder: str | Path) -> Scene:
     """Read the folder that :func:`save_scene` wrote; every field has the same bits as before.
 
     Args:
@@ -159,7 +169,7 @@ def load_scene(folder: Path) -> Scene:
     return replace(scene_from_json(document, points, str(folder / "scene.json")), root=folder)
 
 
-def read_scene_json(folder: Path) -> dict[str, Any]:
+def read_scene_json(folder: str | Path) -> dict[str, Any]:
     """Return the manifest of a scene folder as plain JSON.
 
     Raises:
@@ -187,7 +197,7 @@ def _load_points(folder: Path) -> Points:
     return points_from_colmap(model, sigma)
 
 
-def check_files(folder: Path) -> tuple[str, ...]:
+def check_files(folder: str | Path) -> tuple[str, ...]:
     """Compare every file that scene.json lists with its size and SHA-256.
 
     Args:
@@ -207,6 +217,8 @@ def check_files(folder: Path) -> tuple[str, ...]:
 
 def _file_problem(folder: Path, name: str, files: dict[str, Any]) -> str:
     where = f"{folder / 'scene.json'}: file {name}"
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise FormatError(f"{where} lies outside the folder")
     digest = json_field(json_field(files, name, dict, where), "sha256", str, where)
     if not (folder / name).is_file():
         return "is missing"

@@ -106,6 +106,38 @@ def test_an_absent_extra_file(tmp_path: Path) -> None:
     assert not (tmp_path / "scene.json").exists()
 
 
+def test_extra_files_may_be_absolute_but_not_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    random_scene(0).save(str(tmp_path), [tmp_path / "a.txt"])
+    assert "a.txt" in json.loads((tmp_path / "scene.json").read_text())["files"]
+    for path in ("../a.txt", tmp_path.parent / "a.txt"):
+        with pytest.raises(UsageError, match="outside the folder"):
+            random_scene(0).save(tmp_path, [path])
+
+
+def test_a_manifest_cannot_reach_outside(tmp_path: Path) -> None:
+    random_scene(0).save(tmp_path)
+    document = json.loads((tmp_path / "scene.json").read_text())
+    for name in ("/etc/hostname", "a/../../b"):
+        changed = {**document, "files": {**document["files"], name: {"sha256": ""}}}
+        (tmp_path / "scene.json").write_text(json.dumps(changed))
+        with pytest.raises(FormatError, match="outside the folder"):
+            check_files(tmp_path)
+
+
+def test_an_interrupted_second_save_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random_scene(0).save(tmp_path)
+
+    def interrupt(path: Path, value: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recon3d.scene_io.write_json", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        random_scene(1).save(tmp_path)
+    with pytest.raises(FormatError, match="was changed after it was written; to fix: run the command"):
+        Scene.load(tmp_path)
+
+
 @pytest.mark.parametrize("folder", ["absent", "."])
 def test_no_scene_folder(tmp_path: Path, folder: str) -> None:
     with pytest.raises(InputError, match="is not a scene folder"):

@@ -13,6 +13,7 @@ from jaxtyping import Float64
 from recon3d.core.errors import FormatError
 
 _MAX_TOKEN = 64
+_MAX_DIGITS = 400
 
 
 def parse_float(token: str, where: str) -> float:
@@ -65,12 +66,18 @@ def parse_json(data: bytes, name: str) -> dict[str, Any]:
         FormatError: the bytes are not a JSON object (NaN and infinity are not JSON).
     """
     try:
-        value = json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+        value = json.loads(data.decode("utf-8"), parse_int=_short_int, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{name} is not valid JSON", got=str(error)[:200]) from error
     if not isinstance(value, dict):
         raise FormatError(f"{name}: the top level is wrong", got=type(value).__name__, expected="a JSON object")
     return value
+
+
+def _short_int(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:  # long integers take quadratic time before Python 3.11
+        raise ValueError(f"an integer of {len(digits)} digits")
+    return int(digits)
 
 
 def _no_constant(constant: str) -> NoReturn:

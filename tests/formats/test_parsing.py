@@ -48,7 +48,18 @@ def test_lines_split_only_at_line_feeds() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"[]", b"{", b'{"a": NaN}', b'{"a": Infinity}', b"\xff", b"[" * 100_000, b'{"a":' * 100_000, b"1" * 9999],
+    [
+        b"",
+        b"[]",
+        b"{",
+        b'{"a": NaN}',
+        b'{"a": Infinity}',
+        b"\xff",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"1" * 9999,
+        b'{"a": 1%s}' % (b"0" * 500),
+    ],
 )
 def test_bad_json(data: bytes) -> None:
     with pytest.raises(FormatError, match="f"):
