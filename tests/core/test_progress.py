@@ -92,7 +92,7 @@ def console() -> Console:
 
 
 def shown(console: Console) -> str:
-    text = console.file.getvalue()  # type: ignore[attr-defined]
+    text = console.file.getvalue()
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
 
 

@@ -52,7 +52,7 @@ def test_generators_of_two_names_are_independent() -> None:
 
 
 def test_numpy_global_state_is_left_alone() -> None:
-    before = np.random.get_state()[1].copy()  # type: ignore[union-attr]
+    before = np.random.get_state()[1].copy()
     generator(1, "x").random(10)
     assert np.array_equal(before, np.random.get_state()[1])
 

@@ -19,7 +19,7 @@ def test_a_wrong_shape_fails_in_this_run() -> None:
 
 def test_a_wrong_type_fails_in_this_run() -> None:
     with pytest.raises(TypeCheckError, match="text"):
-        parse_size(4)  # type: ignore[arg-type]
+        parse_size(4)
 
 
 @pytest.mark.usefixtures("without_shape_checks")
