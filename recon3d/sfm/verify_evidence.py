@@ -1,0 +1,165 @@
+"""What verified matches say about a model: epipolar agreement, cheirality, parallax, pure rotation.
+
+The evidence looks at the matches of photo pairs, not at the points of the model: a mapper is free to drop what it
+cannot explain, and a wrong model can look perfect on the few points that it kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from recon3d.render.cameras import Cameras, undistort
+from recon3d.sfm.types import Mapped, Pair
+
+_MAX_MATCHES_PER_PAIR = 300
+_TINY = 1e-300
+
+
+@dataclass(frozen=True, eq=False)
+class MatchEvidence:
+    """Every match between two photos of a model, judged by the model's cameras.
+
+    Args:
+        pair: index into ``pairs`` of each match, ``[m]``.
+        view: rows of the model's cameras, ``[m,2]``.
+        keypoint: keypoint indices in both photos, ``[m,2]``.
+        epipolar_px: Sampson distance to the model's epipolar geometry in pixels, ``[m]``.
+        angle_deg: angle between the two rays, ``[m]``.
+        shift_px: the same angle in pixels at the photos' focal length, ``[m]``.
+        behind: the rays meet behind one of the cameras, ``[m]``; noise decides where ``shift_px`` is small.
+        pairs: the pairs whose photos are both in the model.
+    """
+
+    pair: Int64[np.ndarray, " m"]
+    view: Int64[np.ndarray, "m 2"]
+    keypoint: Int64[np.ndarray, "m 2"]
+    epipolar_px: Float64[np.ndarray, " m"]
+    angle_deg: Float64[np.ndarray, " m"]
+    shift_px: Float64[np.ndarray, " m"]
+    behind: Bool[np.ndarray, " m"]
+    pairs: tuple[Pair, ...]
+
+    def __len__(self) -> int:
+        return len(self.pair)
+
+
+def match_evidence(mapped: Mapped, pairs: Sequence[Pair]) -> MatchEvidence:
+    """Judge all matches between photos of a model by its cameras.
+
+    Args:
+        mapped: the model.
+        pairs: verified pairs of the capture; those that leave the model are ignored.
+    """
+    row = {int(photo): index for index, photo in enumerate(mapped.photo)}
+    inside = tuple(pair for pair in pairs if pair.first in row and pair.second in row)
+    count = [len(pair.matches) for pair in inside]
+    index = np.repeat(np.arange(len(inside)), count)
+    rows = np.array([(row[pair.first], row[pair.second]) for pair in inside], np.int64).reshape(-1, 2)
+    view = rows[index]
+    xy = np.concatenate([pair.xy for pair in inside] or [np.zeros((0, 2, 2))])
+    keypoint = np.concatenate([pair.matches for pair in inside] or [np.zeros((0, 2), np.int64)])
+    rays = [_rays(mapped.cameras, view[:, side], xy[:, side]) for side in (0, 1)]
+    epipolar, angle, behind = _two_view(mapped.cameras, view, rays)
+    focal = np.sqrt(np.prod(mapped.cameras.K[view, 0, 0], axis=1))
+    return MatchEvidence(index, view, keypoint, epipolar, np.degrees(angle), focal * angle, behind, inside)
+
+
+def _rays(
+    cameras: Cameras, view: Int64[np.ndarray, " m"], xy: Float64[np.ndarray, "m 2"]
+) -> Float64[np.ndarray, "m 3"]:
+    """Return undistorted homogeneous camera rays ``(x, y, 1)``."""
+    K = cameras.K[view]
+    normalized = (xy - K[:, :2, 2]) / K[:, (0, 1), (0, 1)]
+    if cameras.distortion is not None:
+        normalized = undistort(normalized, cameras.distortion[view], n_iterations=10)
+    return np.concatenate([normalized, np.ones((len(xy), 1))], axis=1)
+
+
+def relative_poses(
+    poses: Float64[np.ndarray, "n 4 4"], first: Int64[np.ndarray, " k"], second: Int64[np.ndarray, " k"]
+) -> tuple[Float64[np.ndarray, "k 3 3"], Float64[np.ndarray, "k 3"]]:
+    """Return rotation and translation from the first to the second camera of each pair (scale of the model)."""
+    R = poses[second, :3, :3] @ poses[first, :3, :3].transpose(0, 2, 1)
+    return R, poses[second, :3, 3] - np.einsum("kij,kj->ki", R, poses[first, :3, 3])
+
+
+def _two_view(
+    cameras: Cameras, view: Int64[np.ndarray, "m 2"], rays: Sequence[Float64[np.ndarray, "m 3"]]
+) -> tuple[Float64[np.ndarray, " m"], Float64[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
+    """Return Sampson distance in pixels, angle between the rays in radians, and whether they meet behind a camera.
+
+    Hartley and Zisserman, Multiple View Geometry, 2nd edition, eq. 11.9 and section 9.6.
+    """
+    R, t = relative_poses(cameras.cam_from_world, view[:, 0], view[:, 1])
+    t = t / np.maximum(np.linalg.norm(t, axis=1, keepdims=True), _TINY)
+    turned, second = np.einsum("mij,mj->mi", R, rays[0]), rays[1]
+    line_second = np.cross(t, turned)
+    line_first = np.einsum("mji,mj->mi", R, np.cross(second, t))
+    gradient = _squared(line_first[:, :2] / cameras.K[view[:, 0]][:, (0, 1), (0, 1)])
+    gradient += _squared(line_second[:, :2] / cameras.K[view[:, 1]][:, (0, 1), (0, 1)])
+    sampson = np.abs(np.einsum("mi,mi->m", second, line_second)) / np.sqrt(np.maximum(gradient, _TINY))
+    a = turned / np.sqrt(_squared(turned))[:, None]
+    b = second / np.sqrt(_squared(second))[:, None]
+    cosine, a_t, b_t = (np.einsum("mi,mi->m", p, q) for p, q in ((a, b), (a, t), (b, t)))
+    angle = np.arctan2(np.sqrt(_squared(np.cross(a, b))), cosine)
+    # signs of the distances along the rays at their closest approach
+    return sampson, angle, (cosine * b_t - a_t <= 0) | (b_t - cosine * a_t <= 0)
+
+
+def _squared(vectors: Float64[np.ndarray, "m k"]) -> Float64[np.ndarray, " m"]:
+    return np.asarray(np.einsum("mi,mi->m", vectors, vectors))
+
+
+def rotation_share(
+    mapped: Mapped, pairs: Sequence[Pair], tolerance_px: float, focal_range: float
+) -> tuple[float, float]:
+    """Return which share of the matches a camera explains that only rotates, and at which focal length.
+
+    All pairs share one factor on the model's focal lengths, because a mapper that invents parallax for a rotating
+    camera does it by a wrong focal length. Matches are thinned evenly to a few hundred per pair.
+
+    Args:
+        mapped: the model.
+        pairs: verified pairs of the capture.
+        tolerance_px: largest distance to the rotated match, in pixels.
+        focal_range: factors from ``1 / focal_range`` to ``focal_range`` are tried.
+
+    Returns:
+        Share of the matches (pairs weighted by their matches), and the factor; ``(0, 1)`` without matches.
+    """
+    row = {int(photo): index for index, photo in enumerate(mapped.photo)}
+    inside = [pair for pair in pairs if pair.first in row and pair.second in row and len(pair.matches) >= 3]
+    weight = np.array([len(pair.matches) for pair in inside], np.float64)
+    if not weight.sum():
+        return 0.0, 1.0
+    n_steps = int(np.ceil(np.log(focal_range) / np.log(1.12)))
+    factors = np.exp(np.linspace(-1.0, 1.0, 2 * n_steps + 1) * np.log(focal_range))
+    shares = np.zeros((len(inside), len(factors)))
+    for index, pair in enumerate(inside):
+        xy = pair.xy[:: -(-len(pair.xy) // _MAX_MATCHES_PER_PAIR)]
+        views = (np.full(len(xy), row[pair.first]), np.full(len(xy), row[pair.second]))
+        rays = [_rays(mapped.cameras, views[side], xy[:, side]) for side in (0, 1)]
+        focal = float(mapped.cameras.K[row[pair.second], 0, 0])
+        shares[index] = [_rotated_share(rays, factor, tolerance_px / focal) for factor in factors]
+    total = weight @ shares / weight.sum()
+    return float(total.max()), float(factors[int(total.argmax())])
+
+
+def _rotated_share(rays: Sequence[Float64[np.ndarray, "m 3"]], factor: float, tolerance: float) -> float:
+    """Return the share of rays that one rotation maps within ``tolerance`` (in units of the unscaled focal length)."""
+    a, b = (ray * np.array([1 / factor, 1 / factor, 1.0]) for ray in rays)
+    a_unit, b_unit = (ray / np.sqrt(_squared(ray))[:, None] for ray in (a, b))
+    weight = np.ones(len(a))
+    for _ in range(3):  # one least-squares fit and two robust ones
+        U, _, V_t = np.linalg.svd((b_unit * weight[:, None]).T @ a_unit)
+        R = U @ np.diag([1.0, 1.0, np.linalg.det(U @ V_t)]) @ V_t
+        turned = a_unit @ R.T
+        depth = np.where(turned[:, 2] > 1e-6, turned[:, 2], np.nan)
+        off = np.sqrt(_squared((turned[:, :2] / depth[:, None] - b[:, :2]) * factor))
+        off = np.where(np.isfinite(off), off, np.inf)
+        weight = 1.0 / (1.0 + (off / tolerance) ** 2) ** 2
+    return float((off < tolerance).mean())

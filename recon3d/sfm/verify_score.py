@@ -1,0 +1,257 @@
+"""Judgement of one model on its own: its numbers, the photos that it should lose, and what speaks against it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from recon3d.render.cameras import Cameras
+from recon3d.sfm.bundle import Priors
+from recon3d.sfm.types import Mapped, Pair
+from recon3d.sfm.verify_evidence import MatchEvidence, match_evidence, rotation_share
+from recon3d.sfm.verify_options import Drop, VerifyOptions
+from recon3d.sfm.verify_sigma import pair_sigma_deg
+
+PHOTO_SIGMA_FACTOR = 2.5  # one photo may be this much worse determined than the model as a whole
+KNOWN_FOCAL_RANGE = 1.35  # factor on the focal length that a rotating camera may use when EXIF told it
+UNKNOWN_FOCAL_RANGE = 3.0
+FOCAL_LIMITS = (0.2, 20.0)  # of the long side: fisheye lenses and telescopes lie outside
+MIN_SPREAD = 1e-3  # camera positions relative to the distance of the points
+FRONT_PX = 4.0  # rays closer than this in pixels meet behind a camera by mere noise
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """One candidate and what was found about it.
+
+    Args:
+        mapped: the candidate.
+        kept: photos of it that its own evidence supports, ``[k]`` photo indices.
+        drop: the others, with reasons.
+        against: what speaks against the model, in plain words; empty when it stands on its own.
+        fit: agreement with all matches of the capture (truncated quadratic), comparable between candidates.
+        numbers: JSON-ready.
+    """
+
+    mapped: Mapped
+    kept: Int64[np.ndarray, " k"]
+    drop: tuple[Drop, ...]
+    against: tuple[str, ...]
+    fit: float
+    numbers: dict[str, Any]
+
+
+def score_model(mapped: Mapped, pairs: Sequence[Pair], priors: Priors, options: VerifyOptions) -> Score:
+    """Judge one candidate.
+
+    Args:
+        mapped: the candidate.
+        pairs: verified pairs of the capture.
+        priors: priors of the candidate's camera groups, in ascending order of their numbers.
+        options: the limits.
+    """
+    broken = _broken(mapped)
+    if broken:
+        return Score(
+            mapped, np.zeros(0, np.int64), (), broken, 0.0, {"mapper": mapped.mapper, "n_photos": len(mapped.photo)}
+        )
+    evidence = match_evidence(mapped, pairs)
+    sigma = pair_sigma_deg(mapped, priors)
+    keep, drop = _judge_photos(mapped, evidence, sigma, options)
+    inside = keep[evidence.view].all(axis=1)
+    numbers = _numbers(mapped, evidence, inside, sigma[np.ix_(keep, keep)], options)
+    kept_pairs = [pair for pair in evidence.pairs if {pair.first, pair.second} <= set(mapped.photo[keep].tolist())]
+    focal_known = bool((priors.sigma[:, 0] < 0.5).all())
+    reach = KNOWN_FOCAL_RANGE if focal_known else UNKNOWN_FOCAL_RANGE
+    share, factor = rotation_share(mapped, kept_pairs, options.tolerance_px, reach)
+    numbers |= {
+        "rotation_share": round(share, 4),
+        "rotation_focal_factor": round(factor, 3),
+        "focal_known": focal_known,
+    }
+    residual = np.minimum(evidence.epipolar_px[inside] / options.tolerance_px, 1.0)
+    fit = float((1.0 - residual**2)[~_behind(evidence)[inside]].sum())
+    numbers["fit"] = round(fit, 1)
+    return Score(mapped, mapped.photo[keep], drop, _against(numbers, options), fit, numbers)
+
+
+def _broken(mapped: Mapped) -> tuple[str, ...]:
+    """Return why the arrays of a model are no cameras at all."""
+    poses = mapped.cameras.cam_from_world
+    if not (np.isfinite(poses).all() and np.isfinite(mapped.cameras.K).all() and np.isfinite(mapped.points.xyz).all()):
+        return ("the model holds numbers that are not finite",)
+    determinant = np.linalg.det(poses[:, :3, :3])
+    if (np.abs(determinant - 1.0) > 1e-3).any():
+        n = int((determinant < 0).sum())
+        return (f"{n} of {len(poses)} cameras are mirrored or distorted (determinant {determinant.min():.3f})",)
+    long_side = np.maximum(mapped.cameras.width, mapped.cameras.height)
+    ratio = mapped.cameras.K[:, 0, 0] / long_side
+    if ratio.min() < FOCAL_LIMITS[0] or ratio.max() > FOCAL_LIMITS[1]:
+        worst = ratio.min() if ratio.min() < FOCAL_LIMITS[0] else ratio.max()
+        return (f"a focal length came out as {worst:.2f} times the long side of the photo, which no usual lens has",)
+    return ()
+
+
+def _behind(evidence: MatchEvidence) -> Bool[np.ndarray, " m"]:
+    return evidence.behind & (evidence.shift_px > FRONT_PX)
+
+
+def _judge_photos(
+    mapped: Mapped, evidence: MatchEvidence, sigma: Float64[np.ndarray, "n n"], options: VerifyOptions
+) -> tuple[Bool[np.ndarray, " n"], tuple[Drop, ...]]:
+    """Drop photos one after the other, the worst first, until all that stay are supported."""
+    keep, drop = np.ones(len(mapped.photo), bool), []
+    while keep.sum() > 1:
+        agrees, support = _support(evidence, keep, options)
+        own_sigma = np.full(len(keep), np.inf)
+        for row in np.flatnonzero(keep):
+            others = keep.copy()
+            others[row] = False
+            own_sigma[row] = np.median(sigma[row, others])
+        limit = PHOTO_SIGMA_FACTOR * options.max_sigma_deg
+        badness = np.max([0.5 / np.maximum(agrees, 1e-9), options.min_support / np.maximum(support, 1e-9)], axis=0)
+        badness = np.where(keep, np.maximum(badness, own_sigma / limit), 0.0)
+        worst = int(np.argmax(badness))
+        if badness[worst] <= 1.0 or keep.sum() == 2:
+            break
+        keep[worst] = False
+        drop.append(
+            Drop(int(mapped.photo[worst]), _drop_reason(agrees[worst], support[worst], own_sigma[worst], options))
+        )
+    return keep, tuple(sorted(drop, key=lambda item: item.photo))
+
+
+def _drop_reason(agrees: float, support: float, sigma: float, options: VerifyOptions) -> str:
+    if support < options.min_support:
+        return f"only {support:.0f} matches with depth tie it to the model ({options.min_support} needed)"
+    if agrees < 0.5:
+        return f"only {100 * agrees:.0f} % of its matches agree with its pose (50 % needed)"
+    limit = PHOTO_SIGMA_FACTOR * options.max_sigma_deg
+    return f"its pose is uncertain by {min(sigma, 180.0):.1f} degrees (limit {limit:.1f})"
+
+
+def _support(
+    evidence: MatchEvidence, keep: Bool[np.ndarray, " n"], options: VerifyOptions
+) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+    """Return, per photo, the share of its matches that agree, and how many of its keypoints have a depth."""
+    inside = keep[evidence.view].all(axis=1)
+    good = inside & (evidence.epipolar_px < options.tolerance_px) & ~_behind(evidence)
+    deep = good & (evidence.angle_deg > options.min_angle_deg)
+    n = len(keep)
+    total, agreeing, support = np.zeros(n), np.zeros(n), np.zeros(n)
+    for side in (0, 1):
+        total += np.bincount(evidence.view[inside, side], minlength=n)
+        agreeing += np.bincount(evidence.view[good, side], minlength=n)
+    both = np.concatenate([np.stack([evidence.view[deep, side], evidence.keypoint[deep, side]], 1) for side in (0, 1)])
+    seen = np.unique(both, axis=0) if len(both) else both
+    support += np.bincount(seen[:, 0], minlength=n)
+    return agreeing / np.maximum(total, 1), support
+
+
+def _numbers(
+    mapped: Mapped,
+    evidence: MatchEvidence,
+    inside: Bool[np.ndarray, " m"],
+    sigma: Float64[np.ndarray, "k k"],
+    options: VerifyOptions,
+) -> dict[str, Any]:
+    m = max(int(inside.sum()), 1)
+    behind = _behind(evidence) & inside
+    good = inside & (evidence.epipolar_px < options.tolerance_px) & ~behind
+    upper = sigma[np.triu_indices(len(sigma), 1)]
+    ratio = mapped.cameras.K[:, 0, 0] / np.maximum(mapped.cameras.width, mapped.cameras.height)
+    homography = sum(pair.n_homography for pair in evidence.pairs) / max(sum(len(p.matches) for p in evidence.pairs), 1)
+    return {
+        "mapper": mapped.mapper,
+        "n_photos": len(mapped.photo),
+        "n_kept": len(sigma),
+        "n_points": len(mapped.points),
+        "n_matches": int(inside.sum()),
+        "consistent_share": round(float(good.sum()) / m, 4),
+        "parallax_share": round(float((good & (evidence.angle_deg > options.min_angle_deg)).sum()) / m, 4),
+        "behind_share": round(float(behind.sum()) / m, 4),
+        "homography_share": round(homography, 4),
+        "points_behind_share": round(_points_behind(mapped), 4),
+        "sigma_deg": _finite(float(np.median(upper)) if len(upper) else np.inf),
+        "camera_spread": _finite(_spread(mapped)),
+        "focal_over_long_side": [round(float(ratio.min()), 3), round(float(ratio.max()), 3)],
+    }
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 6) if np.isfinite(value) else None
+
+
+def _points_behind(mapped: Mapped) -> float:
+    points = mapped.points
+    if not len(points):
+        return 0.0
+    _, depth = mapped.cameras.project(points.xyz[points.obs_point], points.obs_view.astype(np.int64))
+    return float((depth <= 0).mean())
+
+
+def _spread(mapped: Mapped) -> float:
+    """Return the rms distance of the cameras from their mean over the median distance to the points they see."""
+    if not len(mapped.points):
+        return 0.0
+    centers, points = mapped.cameras.centers, mapped.points
+    distance = np.median(np.linalg.norm(points.xyz[points.obs_point] - centers[points.obs_view], axis=1))
+    return float(np.sqrt(((centers - centers.mean(axis=0)) ** 2).sum(axis=1).mean()) / max(float(distance), 1e-300))
+
+
+def _against(numbers: dict[str, Any], options: VerifyOptions) -> tuple[str, ...]:
+    """Return the reasons against a model, the most telling first."""
+    percent = {key: 100 * numbers[key] for key in numbers if key.endswith("_share")}
+    sigma = numbers["sigma_deg"]
+    found = [
+        (
+            numbers["rotation_share"] > options.max_rotation_share,
+            f"no parallax: a camera that only turns explains {percent['rotation_share']:.0f} % of the matches"
+            f" (limit {100 * options.max_rotation_share:.0f} %); move between the photos",
+        ),
+        (
+            numbers["parallax_share"] < options.min_parallax,
+            f"too little parallax: {percent['parallax_share']:.1f} % of the matches have rays that meet at more than"
+            f" {options.min_angle_deg:g} degrees ({100 * options.min_parallax:.0f} % needed)",
+        ),
+        (
+            (numbers["camera_spread"] or 0.0) < MIN_SPREAD,
+            f"collapsed: all cameras stand within {100 * (numbers['camera_spread'] or 0.0):.3f} % of the distance to"
+            f" the scene",
+        ),
+        (
+            numbers["consistent_share"] < options.min_consistent,
+            f"only {percent['consistent_share']:.0f} % of the matches agree with the cameras"
+            f" ({100 * options.min_consistent:.0f} % needed)",
+        ),
+        (
+            max(numbers["behind_share"], numbers["points_behind_share"]) > 1.0 - options.min_consistent,
+            f"inside out or mirrored: {max(percent['behind_share'], percent['points_behind_share']):.0f} % of the"
+            f" points lie behind a camera that sees them",
+        ),
+        (
+            sigma is None or sigma > options.max_sigma_deg,
+            f"the photos do not determine the cameras: their relative poses are uncertain by"
+            f" {'more than 90' if sigma is None else format(min(sigma, 90.0), '.1f')} degrees"
+            f" (limit {options.max_sigma_deg:g}); add photos between these, or give the calibration",
+        ),
+    ]
+    return tuple(text for wrong, text in found if wrong)
+
+
+def without_dropped(score: Score) -> Cameras:
+    """Return the cameras of the photos that a score keeps."""
+    return score.mapped.cameras[np.isin(score.mapped.photo, score.kept)]
+
+
+def kept_model(score: Score) -> Mapped:
+    """Return the model with the kept photos only; its points are those of the full model and only poses may be used."""
+    keep = np.isin(score.mapped.photo, score.kept)
+    mapped = score.mapped
+    return replace(
+        mapped, photo=mapped.photo[keep], cameras=mapped.cameras[keep], camera_group=mapped.camera_group[keep]
+    )
