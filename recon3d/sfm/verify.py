@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float64
 
 from recon3d.sfm.types import Mapped, Pair
 from recon3d.sfm.verify_compare import disagreement_deg
 from recon3d.sfm.verify_options import Drop, Verdict, VerifyOptions
 from recon3d.sfm.verify_score import Score, kept_model, score_model
-from recon3d.sfm.verify_sigma import PriorsOf, unknown_lens
+from recon3d.sfm.verify_sigma import lens_priors
 
 __all__ = ["Drop", "Verdict", "VerifyOptions", "verify"]
 
@@ -24,25 +25,32 @@ def verify(
     pairs: Sequence[Pair],
     n_photos: int,
     options: VerifyOptions | None = None,
-    priors_of: PriorsOf = unknown_lens,
+    focal_px: Float64[np.ndarray, " photos"] | None = None,
+    calibrated: bool = False,
 ) -> Verdict:
     """Judge the models of all mappers and choose the best that can be trusted.
 
-    Each candidate is judged alone (do all matches agree with it, is there parallax, would a turning camera explain
-    them, do the photos determine the poses). The best one must then not be contradicted by a sound model of the other mapper.
+    Each candidate is judged alone: do all matches agree with it, is there parallax, would a camera that only turns explain
+    them, do the photos determine the poses? The best must then not be contradicted by a sound model of the other mapper.
 
     Args:
-        candidates: models of the incremental and the global mapper, best after a bundle adjustment with ``priors_of``.
+        candidates: models of the incremental and the global mapper, best after a bundle adjustment.
         pairs: verified pairs of the capture.
         n_photos: photos of the capture.
         options: the limits; None = defaults.
-        priors_of: what is known of the lenses of a candidate; an EXIF focal length decides over two-photo captures.
+        focal_px: focal length of each photo by EXIF, NaN where unknown, ``[n_photos]``; None = all unknown. It decides
+            over captures of two photos, which do not determine a focal length.
+        calibrated: the intrinsics were given and are exact.
 
     Returns:
         The verdict; nothing is raised.
     """
     options = options or VerifyOptions()
-    scores = [score_model(mapped, pairs, priors_of(mapped), options) for mapped in candidates if len(mapped.photo) > 1]
+    scores = [
+        score_model(mapped, pairs, lens_priors(mapped, focal_px, calibrated), options)
+        for mapped in candidates
+        if len(mapped.photo) > 1
+    ]
     ranked = sorted(scores, key=_rank, reverse=True)
     metrics = {"candidates": [score.numbers | {"against": list(score.against)} for score in ranked]}
     if not ranked:

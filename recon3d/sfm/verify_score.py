@@ -51,7 +51,7 @@ def score_model(mapped: Mapped, pairs: Sequence[Pair], priors: Priors, options: 
     Args:
         mapped: the candidate.
         pairs: verified pairs of the capture.
-        priors: priors of the candidate's camera groups, in ascending order of their numbers.
+        priors: what is known of the candidate's lenses.
         options: the limits.
     """
     broken = _broken(mapped)

@@ -6,8 +6,6 @@ many other models explain them as well: the covariance of the adjustment, with h
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 from jaxtyping import Float64
 
@@ -22,18 +20,45 @@ from recon3d.sfm.bundle import (
     normal_equations,
     robust_sigma,
 )
-from recon3d.sfm.intrinsics import make_priors
 from recon3d.sfm.types import Mapped
 
-PriorsOf = Callable[[Mapped], Priors]
+# One standard deviation of what a lens can be, whatever the adjustment took for granted.
+FOCAL_EXIF = 0.03  # of the focal length
+FOCAL_UNKNOWN = 1.0
+ASPECT = 0.001
+CENTRE = 0.01  # of the long side
+RADIAL = (0.1, 0.03)
+TANGENTIAL = 0.001
 _SMALLEST_EIGENVALUE = 1e-14  # of the normal matrix scaled to a unit diagonal
 
 
-def unknown_lens(mapped: Mapped) -> Priors:
-    """Return the priors of a lens about which nothing is known."""
-    _, group = np.unique(mapped.camera_group, return_inverse=True)
-    n = len(mapped.photo)
-    return make_priors(mapped.cameras, group.astype(np.int64), np.full(n, np.nan), np.zeros(n, bool), "auto")
+def lens_priors(
+    mapped: Mapped, focal_px: Float64[np.ndarray, " photos"] | None = None, calibrated: bool = False
+) -> Priors:
+    """Return what may be taken as known of the lenses of a model, centred on the model's own intrinsics.
+
+    Args:
+        mapped: the model.
+        focal_px: focal length of each photo of the capture by EXIF, NaN where unknown; None = all unknown.
+        calibrated: the intrinsics were given and count as exact.
+
+    Returns:
+        Priors of the camera groups in ascending order of their numbers.
+    """
+    _, firsts = np.unique(mapped.camera_group, return_index=True)
+    K = mapped.cameras.K[firsts]
+    size = np.stack([mapped.cameras.width, mapped.cameras.height], 1)[firsts]
+    mean = np.zeros((len(firsts), 8))
+    mean[:, 0], mean[:, 1] = np.log(K[:, 0, 0]), np.log(K[:, 1, 1] / K[:, 0, 0])
+    mean[:, 2:4] = K[:, :2, 2]
+    if mapped.cameras.distortion is not None:
+        mean[:, 4:] = mapped.cameras.distortion[firsts]
+    known = np.zeros(len(firsts), bool) if focal_px is None else np.isfinite(focal_px[mapped.photo[firsts]])
+    sigma = np.tile([0.0, ASPECT, 0.0, 0.0, *RADIAL, TANGENTIAL, TANGENTIAL], (len(firsts), 1))
+    sigma[:, 0] = np.where(known, FOCAL_EXIF, FOCAL_UNKNOWN)
+    # a principal point that was moved off the centre was free to move at least that far
+    sigma[:, 2:4] = np.maximum(CENTRE * size.max(axis=1)[:, None], np.abs(K[:, :2, 2] - size / 2))
+    return Priors(mean, np.zeros_like(sigma) if calibrated else sigma)
 
 
 def pair_sigma_deg(mapped: Mapped, priors: Priors) -> Float64[np.ndarray, "n n"]:
@@ -44,7 +69,7 @@ def pair_sigma_deg(mapped: Mapped, priors: Priors) -> Float64[np.ndarray, "n n"]
 
     Args:
         mapped: the model.
-        priors: priors of its camera groups, in ascending order of their numbers.
+        priors: what is known of its lenses, from :func:`lens_priors`.
 
     Returns:
         Symmetric, 0 on the diagonal, infinity where the model does not determine it, ``[n,n]``.
