@@ -13,7 +13,8 @@ from PIL import Image
 
 from recon3d.core.errors import DependencyError, FormatError, InputError
 from recon3d.core.files import atomic_path, sha256_file, write_bytes
-from recon3d.photos.decode import alpha_mask, open_upright, read_mask, to_rgb
+from recon3d.photos.colour import alpha_mask, to_rgb
+from recon3d.photos.decode import open_upright, read_mask
 from recon3d.photos.duplicates import FINGERPRINT_SIDE
 from recon3d.photos.exif import focal_px, is_cropped, read_exif
 from recon3d.photos.sharpness import MEASURED_SIDE, edge_blur_px, reduced_grey

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import io
-import logging
 import os
 import stat
 import struct
@@ -17,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from recon3d.core.errors import DependencyError, FormatError, InputError
+from recon3d.photos.colour import eight_bit, to_rgb
 
-_LOG = logging.getLogger(__name__)
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP", "PPM")
 _HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 _NOT_PHOTOS = {b"GIF8": "a GIF picture", b"%PDF": "a PDF document", b"\x00\x00\x00\x0cjP": "a JPEG 2000 picture"}
@@ -46,7 +44,8 @@ def read_upright(path: Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
     """Return a photo as 8-bit sRGB with its EXIF orientation applied.
 
     Grey becomes three equal channels, 16 bits become 8 (65535 to 255), an ICC profile is converted to sRGB, transparent
-    pixels are laid over white (they also make a mask: :func:`alpha_mask`), and only the first picture of a file counts.
+    pixels are laid over white (they also make a mask: :func:`recon3d.photos.colour.alpha_mask`), and only the first
+    picture of a file counts.
 
     Args:
         path: a JPEG, PNG, TIFF, WebP, AVIF, BMP or PPM file; HEIC with the ``heic`` extra.
@@ -87,7 +86,7 @@ def read_mask(path: Path, width: int, height: int) -> Bool[np.ndarray, "h w"]:
                 expected=f"{width}x{height}, the size of the upright photo",
                 fix="export the masks at the size of the photos",
             )
-        return np.asarray(_eight_bit(image).convert("L")) >= 128
+        return np.asarray(eight_bit(image).convert("L")) >= 128
 
 
 @contextmanager
@@ -113,29 +112,6 @@ def open_upright(path: Path, max_pixels: int) -> Iterator[Image.Image]:
         upright = _decode(path, image)
         _check_tail(path, head)
         yield upright
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return a decoded image as 8-bit sRGB of mode "RGB", transparent pixels laid over white.
-
-    Raises:
-        FormatError: the colour mode has no defined meaning as a photo (floating point, 32 bit).
-    """
-    image = _eight_bit(image)
-    transparent = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
-    alpha = image.convert("RGBA").getchannel("A") if transparent else None
-    colour = _to_srgb(_without_alpha(image, transparent))
-    if alpha is not None:
-        colour = Image.composite(colour, Image.new("RGB", colour.size, "white"), alpha)
-    return colour
-
-
-def alpha_mask(image: Image.Image) -> Bool[np.ndarray, "h w"] | None:
-    """Return which pixels of a decoded image are at least half opaque; None when all of them are."""
-    if "transparency" not in image.info and image.mode not in ("RGBA", "LA", "PA", "La", "RGBa"):
-        return None
-    opaque = np.asarray(_eight_bit(image).convert("RGBA").getchannel("A")) >= 128
-    return None if opaque.all() else opaque
 
 
 def _head(path: Path) -> bytes:
@@ -231,41 +207,6 @@ def _upright(image: Image.Image) -> Image.Image:
     turned = image.transpose(method)
     turned.info = dict(image.info)
     return turned
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        values = np.asarray(image).astype(np.int64)
-        small = Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-        small.info = dict(image.info)
-        return small
-    if image.mode in ("I", "F"):
-        raise FormatError("the photo has 32 bits per channel", got=f"mode {image.mode}", fix="export it with 16 bits")
-    return image
-
-
-def _without_alpha(image: Image.Image, transparent: bool) -> Image.Image:
-    if image.mode in ("L", "RGB", "CMYK", "YCbCr", "LAB"):
-        return image
-    if transparent and image.mode not in ("LA", "La"):
-        return image.convert("RGBA").convert("RGB")
-    return image.convert("L" if image.mode in ("1", "LA", "La") else "RGB")
-
-
-def _to_srgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if profile:
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if "sRGB" not in ImageCms.getProfileDescription(source) or image.mode not in ("RGB", "L"):
-                converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-                return image.convert("RGB") if converted is None else converted
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-            _LOG.warning("%s: its colour profile cannot be used (%s); taken as sRGB",
-                         getattr(image, "filename", "a photo"), error)  # fmt: skip
-    if image.mode == "LAB":
-        raise FormatError("the photo is in CIE Lab without a profile", fix="export it as sRGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _describe(head: bytes) -> str:

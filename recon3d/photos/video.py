@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 from PIL import Image
 
 from recon3d.core.errors import DependencyError, FormatError, InputError
@@ -21,12 +19,12 @@ from recon3d.photos.check import work_file
 from recon3d.photos.motion import MOTION_SIDE, frame_motion
 from recon3d.photos.sharpness import edge_blur_px, reduced_grey
 from recon3d.photos.types import PhotoOptions, Rejected
+from recon3d.photos.video_reader import grey_of, read_frames, upright_rgb
 
 _LOG = logging.getLogger(__name__)
 _ANALYSED_SIDE = 480
 _ANCHOR_MOTION = 0.01
 _TIMES_AS_LONG_AS_A_PHOTO = 60.0
-_MAX_FRAMES_DECODED = 500_000
 
 
 @dataclass(frozen=True)
@@ -162,9 +160,9 @@ def _watch(path: str, max_pixels: int, max_video_s: float) -> tuple[list[Seen], 
     seen: list[Seen] = []
     path_length, damage = _PathLength(), ""
     try:
-        for index, time_s, frame in _decode(path, max_pixels, max_video_s):
-            grey = _grey(frame, _ANALYSED_SIDE)
-            seen.append(Seen(index, time_s, edge_blur_px(grey), path_length.after(grey)))
+        for frame in read_frames(path, max_pixels, max_video_s):
+            grey = grey_of(frame, _ANALYSED_SIDE)
+            seen.append(Seen(frame.index, frame.time_s, edge_blur_px(grey), path_length.after(grey)))
     except FormatError as error:
         if not seen:
             raise
@@ -197,74 +195,12 @@ def _save(
     path: str, folder: Path, chosen: Sequence[int], max_pixels: int, max_video_s: float
 ) -> list[tuple[int, float, str]]:
     wanted, saved = set(chosen), []
-    for index, time_s, frame in _decode(path, max_pixels, max_video_s):
-        if index in wanted:
-            out = folder / f"{index:06d}.png"
+    for frame in read_frames(path, max_pixels, max_video_s):
+        if frame.index in wanted:
+            out = folder / f"{frame.index:06d}.png"
             with atomic_path(out) as temporary:
-                Image.fromarray(_upright_rgb(frame)).save(temporary, "PNG", compress_level=3)
-            saved.append((index, time_s, str(out)))
-        if index >= max(wanted):
+                Image.fromarray(upright_rgb(frame)).save(temporary, "PNG", compress_level=3)
+            saved.append((frame.index, frame.time_s, str(out)))
+        if frame.index >= max(wanted):
             break  # before the decoder can reach damage that the first pass met
     return saved
-
-
-def _decode(path: str, max_pixels: int, max_video_s: float) -> Iterator[tuple[int, float, Any]]:
-    """Yield number, seconds and frame; raises FormatError where the bytes cannot be decoded."""
-    av = _av()
-    try:
-        with av.open(path) as container:
-            stream = next(iter(container.streams.video), None)
-            if stream is None or stream.codec_context is None:
-                raise FormatError(f"{path} holds no video stream that can be decoded")
-            _check_video(path, stream, container, max_pixels, max_video_s)
-            stream.codec_context.thread_count = 1
-            for index, frame in enumerate(container.decode(stream)):
-                time_s = float(frame.time) if frame.time is not None else index / float(stream.average_rate or 30)
-                if index >= _MAX_FRAMES_DECODED or time_s > max_video_s + 1.0 or not _fits(frame, max_pixels):
-                    raise FormatError(f"{path} is not what its header states", got=f"frame {index} at {time_s:.1f} s")
-                if not frame.is_corrupt:
-                    yield index, time_s, frame
-    except (av.error.FFmpegError, ValueError, OSError) as error:
-        raise FormatError(f"{path} cannot be decoded as a video", got=str(error).replace(path, "the file")) from error
-
-
-def _av() -> Any:
-    try:
-        return import_module("av")
-    except ImportError as error:
-        raise DependencyError("the video decoder is missing", fix="pip install 'recon3d[video]'") from error
-
-
-def _check_video(path: str, stream: Any, container: Any, max_pixels: int, max_video_s: float) -> None:
-    if not _fits(stream, max_pixels):
-        raise FormatError(
-            f"{path} is too large", got=f"{stream.width}x{stream.height}", expected=f"at most {max_pixels} pixels"
-        )
-    duration_s = 0.0 if container.duration is None else container.duration / 1e6
-    if duration_s > max_video_s:
-        raise FormatError(
-            f"{path} is too long",
-            got=f"{duration_s:.0f} s",
-            expected=f"at most {max_video_s:.0f} s",
-            fix="cut it, or raise --photos.max-video-s",
-        )
-
-
-def _fits(sized: Any, max_pixels: int) -> bool:
-    return bool(0 < sized.width * sized.height <= max_pixels)
-
-
-def _grey(frame: Any, side: int) -> Float32[np.ndarray, "h w"]:
-    scale = min(1.0, side / max(frame.width, frame.height))
-    size = {"width": max(2, round(frame.width * scale)), "height": max(2, round(frame.height * scale))}
-    grey: Float32[np.ndarray, "h w"] = frame.reformat(format="gray", **size).to_ndarray().astype(np.float32)
-    return grey
-
-
-def _upright_rgb(frame: Any) -> UInt8[np.ndarray, "h w 3"]:
-    """Pixels with the rotation that a phone notes in the file, and square (anamorphic frames are widened)."""
-    aspect = getattr(frame, "sample_aspect_ratio", None) or Fraction(1)
-    width = round(frame.width * aspect) if Fraction(1, 4) < aspect < 4 else frame.width
-    rgb: UInt8[np.ndarray, "h w 3"] = frame.reformat(format="rgb24", width=width).to_ndarray()
-    turns = round(getattr(frame, "rotation", 0) / 90)  # counter-clockwise
-    return np.ascontiguousarray(np.rot90(rgb, turns))

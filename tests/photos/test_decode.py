@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from recon3d.core.errors import DependencyError, FormatError, InputError
-from recon3d.photos.decode import alpha_mask, open_upright, read_mask, read_upright
+from recon3d.photos.colour import alpha_mask
+from recon3d.photos.decode import open_upright, read_mask, read_upright
 
 CAP = 10_000_000
 RGB = np.random.default_rng(1).integers(0, 256, (40, 60, 3), dtype=np.uint8)

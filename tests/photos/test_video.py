@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import struct
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,10 +35,12 @@ def _frames(pictures: ModuleType) -> list[Image.Image]:
     return [frame.filter(ImageFilter.GaussianBlur(2)) if k in BLURRED else frame for k, frame in enumerate(frames)]
 
 
-def _write(path: Path, frames: list[Image.Image]) -> Path:
+def _write(path: Path, frames: list[Image.Image], pixel_aspect: Fraction | None = None) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt, stream.bit_rate = *frames[0].size, "yuv420p", 4_000_000
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         for picture in frames:
             container.mux(stream.encode(av.VideoFrame.from_image(picture)))
         container.mux(stream.encode())
@@ -121,6 +124,12 @@ def test_a_phone_held_upright_gives_upright_frames(clip: Path, tmp_path: Path, p
     saved = np.asarray(Image.open(path), float)
     assert saved.shape == (256, 192, 3)
     assert np.abs(saved - expected).mean() < 12
+
+
+def test_wide_pixels_become_square(tmp_path: Path, pictures: ModuleType) -> None:
+    wide = _write(tmp_path / "wide.mkv", [pictures.texture(256, 192)] * 3, Fraction(4, 3))
+    _, _, path = _select(wide, tmp_path)["frames"][0]
+    assert Image.open(path).size == (341, 192)
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
