@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import tempfile
 from collections.abc import Callable
@@ -28,7 +27,7 @@ MAX_PIXELS = 1_000_000
 
 def all_targets(folder: Path) -> tuple[Target, ...]:
     """Return every target; readers of paths work inside ``folder``."""
-    return (*format_targets(folder), *photo_targets(folder))
+    return (*format_targets(folder), *truth_targets(folder), *photo_targets(folder))
 
 
 def format_targets(folder: Path) -> tuple[Target, ...]:
@@ -103,31 +102,80 @@ def _file_target(name: str, path: Path, read: Callable[[Path], object], allowed:
     return Target(name, (path.read_bytes(),), read_bytes, allowed)
 
 
-def photo_targets(folder: Path) -> tuple[Target, ...]:
-    """Return the targets of recon3d.photos: one per image format that this environment can encode."""
-    from PIL import Image
+def truth_targets(folder: Path) -> tuple[Target, ...]:
+    """Return the targets of recon3d.evaluation: ground truth and subsets as JSON."""
+    from recon3d.evaluation.truth import read_subsets, read_truth
 
+    folder = Path(tempfile.mkdtemp(dir=folder))
+    lens = {"width": 64, "height": 48, "K": [[50, 0, 32], [0, 50, 24], [0, 0, 1]], "dist": [0.1, 0, 0, 0]}
+    images = [{"name": f"{i}.jpg", **lens, "w2c": np.eye(4)[:3].tolist()} for i in range(2)]
+    images.append({"name": "x.jpg", **lens, "K": None, "w2c": None, "outlier": True})
+    truth = {"set": "made", "unit": "metre", "gt_kind": "exact", "convention": "w2c", "images": images}
+    (folder / "cameras.json").write_text(json.dumps(truth))
+    (folder / "subsets.json").write_text(json.dumps({"few": ["0.jpg"], "all": ["0.jpg", "1.jpg"]}))
+    readers = {"cameras.json": read_truth, "subsets.json": read_subsets}
+    return tuple(_file_target(name, folder / name, read, (InputError,)) for name, read in readers.items())
+
+
+def photo_targets(folder: Path) -> tuple[Target, ...]:
+    """Return the targets of recon3d.photos: one per image format that this environment can encode, masks and videos."""
+    from recon3d.photos.check import check_photo
     from recon3d.photos.decode import read_mask, read_upright
 
     folder = Path(tempfile.mkdtemp(dir=folder))
+    read = partial(read_upright, max_pixels=MAX_PIXELS)
+    paths = _write_pictures(folder)
+    targets = [_file_target(f"photo {name}", path, read, (InputError,)) for name, path in paths.items()]
+
+    def check(path: Path) -> None:
+        check_photo(str(path), path.name, str(folder / "work"), MAX_PIXELS, None)
+
+    targets += [_file_target(f"checked {name}", paths[name], check, ()) for name in ("JPEG", "TIFF")]
+    read = partial(read_mask, width=48, height=32)
+    targets.append(_file_target("mask PNG", folder / "mask.png", read, (InputError,)))
+    if find_spec("av") is not None:
+        targets.append(_file_target("video MP4", _write_video(folder), _read_video, (InputError,)))
+    return tuple(replace(target, memory_bytes=64 << 20) for target in targets)
+
+
+def _write_pictures(folder: Path) -> dict[str, Path]:
+    from PIL import Image
+
     texture = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
     picture = Image.fromarray(texture).resize((48, 32))
+    picture.convert("L").save(folder / "mask.png")
     exif = Image.Exif()
     exif[0x0112], exif[0x010F] = 6, "maker"
-    formats = {"JPEG": {"exif": exif}, "PNG": {}, "TIFF": {}, "WEBP": {"exif": exif}, "BMP": {}, "PPM": {}}
+    exif.get_ifd(0x8769).update({0xA405: 35, 0x920A: 24.0, 0x9003: "2024:01:02 03:04:05"})
+    exif.get_ifd(0x8825).update({1: "N", 2: (47.0, 22.0, 0.5), 3: "E", 4: (8.0, 33.0, 0.0), 6: 410.0})
+    formats = ["JPEG", "PNG", "TIFF", "WEBP", "BMP", "PPM"]
     if find_spec("pillow_heif") is not None:
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-        formats["HEIF"] = {}
-    targets = []
-    for name, options in formats.items():
-        stream = io.BytesIO()
-        picture.save(stream, name, **options)
-        path = folder / f"photo.{name.lower()}"
-        path.write_bytes(stream.getvalue())
-        read = partial(read_upright, max_pixels=MAX_PIXELS)
-        targets.append(replace(_file_target(f"photo {name}", path, read, (InputError,)), memory_bytes=64 << 20))
-    picture.convert("L").save(folder / "mask.png")
-    read = partial(read_mask, width=48, height=32)
-    return (*targets, _file_target("mask PNG", folder / "mask.png", read, (InputError,)))
+        formats.append("HEIF")
+    paths = {name: folder / f"photo.{name.lower()}" for name in formats}
+    for name, path in paths.items():
+        picture.save(path, name, **({} if name in ("BMP", "PPM", "HEIF") else {"exif": exif}))
+    return paths
+
+
+def _write_video(folder: Path) -> Path:
+    import av
+
+    path = folder / "video.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=5)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(5):
+            pixels = np.random.default_rng(index).integers(0, 256, (48, 64, 3)).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def _read_video(path: Path) -> None:
+    from recon3d.photos.video_reader import read_frames, upright_rgb
+
+    for frame in read_frames(str(path), MAX_PIXELS, 60.0):
+        upright_rgb(frame)
