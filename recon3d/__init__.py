@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING
+
+from recon3d.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from recon3d.core.errors import Recon3DError as Recon3DError
+    from recon3d.pipeline import ReconstructOptions as ReconstructOptions, reconstruct as reconstruct
+    from recon3d.render.cameras import Cameras as Cameras
+    from recon3d.scene import Points as Points, Scale as Scale, Scene as Scene, View as View
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    "Cameras": "recon3d.render.cameras",
-    "Points": "recon3d.scene",
-    "ReconstructOptions": "recon3d.pipeline",
-    "Recon3DError": "recon3d.core.errors",
-    "Scale": "recon3d.scene",
-    "Scene": "recon3d.scene",
-    "View": "recon3d.scene",
-    "reconstruct": "recon3d.pipeline",
-}
-
-__all__ = ["__version__", *sorted(_LAZY)]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'recon3d' has no attribute {name!r}")
-    value = getattr(import_module(_LAZY[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "core.errors": ["Recon3DError"],
+        "pipeline": ["ReconstructOptions", "reconstruct"],
+        "render.cameras": ["Cameras"],
+        "scene": ["Points", "Scale", "Scene", "View"],
+    },
+)
+__all__ += ["__version__"]

@@ -13,6 +13,8 @@ def lazy_exports(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return ``__getattr__``, ``__dir__`` and ``__all__`` of a package whose names live in its modules (PEP 562).
 
+    A type checker cannot follow this: the package imports the same names once more below ``TYPE_CHECKING``.
+
     Args:
         package: the package's ``__name__``.
         names: public names by module, the module relative to the package.

@@ -5,7 +5,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from recon3d.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from recon3d.evaluation.cameras import CameraErrors as CameraErrors, evaluate_cameras as evaluate_cameras
+    from recon3d.evaluation.estimate import Estimate as Estimate
+    from recon3d.evaluation.table import camera_table as camera_table
+    from recon3d.evaluation.truth import Truth as Truth, read_subsets as read_subsets, read_truth as read_truth
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,

@@ -5,7 +5,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from recon3d.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from recon3d.report.inputs import PairSummary as PairSummary, ReportInputs as ReportInputs
+    from recon3d.report.page import render_report as render_report, write_report as write_report
+    from recon3d.report.text import plain_verdict as plain_verdict
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from recon3d.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from recon3d.sfm.options import SfmOptions as SfmOptions
+    from recon3d.sfm.types import Mapped as Mapped, Pair as Pair
 
 __getattr__, __dir__, __all__ = lazy_exports(__name__, {"options": ["SfmOptions"], "types": ["Mapped", "Pair"]})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import inspect
 import os
 import subprocess
@@ -37,3 +38,15 @@ def test_a_room_lists_its_names_and_refuses_others(room: str) -> None:
     assert set(module.__all__) <= set(dir(module))
     with pytest.raises(AttributeError, match="no attribute 'no_such_name'"):
         module.no_such_name  # noqa: B018
+
+
+@pytest.mark.parametrize("room", sorted({dotted.rpartition(".")[0] for dotted in FROZEN}))
+def test_type_checkers_see_the_same_names(room: str) -> None:
+    """Below TYPE_CHECKING stands what loads on first use, from the same modules."""
+    module = import_module(room)
+    tree = ast.parse(inspect.getsource(module))
+    blocks = [node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    seen = {(alias.asname, node.module) for block in blocks for node in block.body for alias in node.names}
+    lazy = set(module.__all__) - {"__version__"}
+    assert {name for name, _ in seen} == lazy
+    assert all(getattr(import_module(str(home)), str(name)) is getattr(module, str(name)) for name, home in seen)
