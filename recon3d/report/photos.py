@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections import Counter
 from pathlib import PurePosixPath
+from statistics import median
 
 from recon3d.report.inputs import ReportInputs
 from recon3d.report.stats import PhotoStats, photo_stats
@@ -12,6 +14,8 @@ from recon3d.report.text import escape, length, significant
 from recon3d.scene import Scene, Status, View
 
 STATUS_WORDS: dict[Status, str] = {"registered": "placed", "not_registered": "not placed", "skipped": "skipped"}
+
+_SHAPES = {"a16-9": 16 / 9, "a3-2": 3 / 2, "a4-3": 4 / 3, "a1-1": 1.0, "a3-4": 3 / 4, "a2-3": 2 / 3}
 
 
 def photo_section(inputs: ReportInputs) -> str:
@@ -28,7 +32,14 @@ def photo_section(inputs: ReportInputs) -> str:
         if len(buttons) > 2
         else ""
     )
-    return f'{bar}<ol class="cards">{cards}</ol>'
+    return f'{bar}<ol class="cards {_shape(inputs)}">{cards}</ol>'
+
+
+def _shape(inputs: ReportInputs) -> str:
+    """Return the class of the frame that suits most photos."""
+    ratios = [view.width / view.height for view in inputs.views if view.width and view.height]
+    typical = median(ratios) if ratios else 1.5
+    return min(_SHAPES, key=lambda name: abs(math.log(_SHAPES[name] / typical)))
 
 
 def _filter(name: str, label: str, number: int, pressed: bool) -> str:

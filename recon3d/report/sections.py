@@ -198,7 +198,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return significant(value, 6)
+        return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
         return ", ".join(_plain(entry) for entry in value) or "none"
     return str(value)

@@ -177,7 +177,7 @@ function createView(scene, images, onPick) {
   const points = unpackPoints(scene.points), cameras = scene.cameras.map((camera) => unpackCamera(camera, points.origin));
   const unit = frustumSize(cameras, scene.radius), floor = scene.floor - points.origin[2];
   const painter = (location.hash === "#canvas" ? null : glPainter(base, points)) || pixelPainter(base, points), lines = sheet.getContext("2d");
-  const state = { eye: startEye(), size: 1.6, frusta: 1, photos: painter.photos, picked: -1, over: -1, dirty: false, glide: 0 };
+  const state = { eye: startEye(), size: 1.6, frusta: 1, photos: painter.photos, picked: -1, over: -1, dirty: false, glide: 0, at: [0, 0, 0] };
   painter.colour(points.rgb);
 
   // Looks from behind the cameras, from as near as all of them and nearly all points stay in view.
@@ -224,24 +224,31 @@ function createView(scene, images, onPick) {
     const ratio = Math.min(window.devicePixelRatio || 1, 2), width = Math.round(stage.clientWidth * ratio), height = Math.round(stage.clientHeight * ratio);
     if (!width || !height) return;
     for (const canvas of [base, sheet]) if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+    state.at = viewBasis(state.eye).at;
     const dotSize = state.size * ratio * 1.9 * state.eye.distance, sheets = [];
     if (state.photos && state.frusta > 0)
       cameras.forEach((camera, index) => {
         const image = images[index];
-        if (image && image.complete && image.naturalWidth) sheets.push({ image, corners: corners(index, index === state.picked ? 1.6 : 1), alpha: index === state.picked ? 1 : 0.85 });
+        if (!image || !image.complete || !image.naturalWidth || crowding(index)) return;
+        sheets.push({ image, corners: corners(index, index === state.picked ? 1.6 : 1), alpha: index === state.picked ? (near(index) < 0.4 * unit ? 0.45 : 1) : 0.85 });
       });
     painter.draw(state.eye, width, height, dotSize * startScale(), sheets);
     paintLines(width, height, ratio);
   }
 
+  function near(index) { return Math.hypot(...along(cameras[index].center, -1, state.at)); }
+
+  // Who looks from one camera is not to be blinded by its neighbours.
+  function crowding(index) { return index !== state.picked && near(index) < 3 * unit * state.frusta; }
+
   // Points keep their size on screen when the whole scene is in view and grow when one comes close.
   function startScale() { return Math.min(1, Math.max(0.25, scene.radius * 2.6 / state.eye.distance)); }
 
   function paintLines(width, height, ratio) {
-    const project = projector(state.eye, width, height), near = state.eye.distance * 0.01, colour = colours();
+    const project = projector(state.eye, width, height), clip = state.eye.distance * 0.01, colour = colours();
     const stroke = (a, b) => {
       const p = project(a), q = project(b);
-      if (p[2] < near || q[2] < near) return;
+      if (p[2] < clip || q[2] < clip) return;
       lines.moveTo(p[0], p[1]);
       lines.lineTo(q[0], q[1]);
     };
@@ -250,6 +257,7 @@ function createView(scene, images, onPick) {
     paintPath(stroke, colour, ratio);
     if (state.frusta > 0)
       cameras.forEach((camera, index) => {
+        if (crowding(index)) return;
         const chosen = index === state.picked, c = corners(index, chosen ? 1.6 : 1);
         lines.beginPath();
         lines.strokeStyle = colour(chosen || index === state.over ? "--pick" : "--accent");
