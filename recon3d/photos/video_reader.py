@@ -98,5 +98,5 @@ def upright_rgb(decoded: Decoded) -> UInt8[np.ndarray, "h w 3"]:
     frame = decoded.pixels
     width = round(frame.width * decoded.aspect) if 0.25 < decoded.aspect < 4 else frame.width
     rgb: UInt8[np.ndarray, "h w 3"] = frame.reformat(format="rgb24", width=width).to_ndarray()
-    turns = round(getattr(frame, "rotation", 0) / 90)  # counter-clockwise
+    turns = round(frame.rotation / 90)  # counter-clockwise
     return np.ascontiguousarray(np.rot90(rgb, turns))

@@ -32,8 +32,5 @@ def exif_bytes(base: dict[int, Any], exif: dict[int, Any] | None = None, gps: di
     """The EXIF block with the given tags in its three directories."""
     block = Image.Exif()
     block.update(base)
-    if exif:
-        block.get_ifd(0x8769).update(exif)
-    if gps:
-        block.get_ifd(0x8825).update(gps)
+    block.update({tag: tags for tag, tags in ((0x8769, exif), (0x8825, gps)) if tags})
     return block.tobytes()
