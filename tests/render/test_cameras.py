@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, strategies as st
 from random_scenes import random_cameras, unchecked
 
@@ -120,6 +119,8 @@ def test_shapes_must_agree() -> None:
 
 
 def test_tensors_are_float32_copies_of_the_fields() -> None:
+    import torch
+
     cameras = random_cameras(5)
     tensors = cameras.torch()
     assert tensors["K"].dtype == torch.float32 and tensors["width"].dtype == torch.int64
