@@ -40,7 +40,7 @@ class CovarianceOptions:
     free_focal: bool = True
     free_principal_point: bool = False
     n_distortion: int = 1
-    principal_point_sigma: float = 0.005
+    principal_point_sigma: float = 0.01
     outlier_sigmas: float = 4.0
 
     def __post_init__(self) -> None:
@@ -252,7 +252,7 @@ def _gauge_free_inverse(matrix: Float64[np.ndarray, "f f"], cameras: Cameras) ->
     gauge = np.zeros((len(matrix), _N_GAUGE))
     gauge[:n_pose] = gauge_directions(cameras) * fixed.repeat(_N_POSE)[:, None]
     centred = cameras.centers - cameras.centers.mean(0)
-    spread = max(float(np.sqrt((centred**2).sum(1).mean())), 1e-300)
+    spread = max(float(np.sqrt((centred**2).sum(1).mean())), 1e-9 * float(np.abs(cameras.centers).max()), 1e-100)
     weighted = gauge.copy()
     weighted[:n_pose] *= np.tile(np.repeat([1.0, spread**-2], 3), n)[:, None]
     fit = np.linalg.lstsq(gauge.T @ weighted, weighted.T, rcond=None)[0]

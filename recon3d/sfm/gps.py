@@ -186,7 +186,7 @@ def umeyama(
 
 
 def _moved(similarity: Float64[np.ndarray, "4 4"], xyz: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
-    return np.einsum("ij,nj->ni", similarity[:3, :3], xyz) + similarity[:3, 3]
+    return np.asarray(np.einsum("ij,nj->ni", similarity[:3, :3], xyz) + similarity[:3, 3])
 
 
 def _samples(n: int, size: int, generator: np.random.Generator) -> Int64[np.ndarray, "s size"]:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
+from PIL import Image
 
 from recon3d.core.errors import InputError, ResultError
 from recon3d.core.files import atomic_path
+from recon3d.photos.decode import read_upright
 from recon3d.render.cameras import Cameras, distort
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 _SCALE_RANGE = (0.5, 4.0)
 _N_EDGE = 65
-_ROWS = 16
+_ROWS = 8
 _JPEG_QUALITY = 95
 _LOSSLESS = frozenset({".png", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pnm"})
 
@@ -39,10 +38,13 @@ def pinhole_twins(cameras: Cameras) -> Cameras:
     Raises:
         ResultError: the lens model folds the image over itself.
     """
-    K = cameras.K.copy()
-    for index in range(len(cameras)):
-        if not _is_pinhole(cameras, index):
-            K[index, (0, 1), (0, 1)] *= _focal_factor(cameras, index)
+    if cameras.distortion is None:
+        return cameras
+    K, size = cameras.K.copy(), np.stack([cameras.width, cameras.height], -1)
+    kinds = np.concatenate([K.reshape(-1, 9), cameras.distortion, size], -1)
+    _, first, kind_of = np.unique(kinds, axis=0, return_index=True, return_inverse=True)
+    factor = np.array([1.0 if _is_pinhole(cameras, i) else _focal_factor(cameras, i) for i in first.tolist()])
+    K[:, (0, 1), (0, 1)] *= factor[kind_of.ravel()][:, None]
     return replace(cameras, K=K, distortion=None)
 
 
@@ -208,10 +210,6 @@ def undistort_task(
     Returns:
         The target, its width and its height.
     """
-    from PIL import Image
-
-    from recon3d.photos import read_upright
-
     image = undistort_image(read_upright(Path(source), max_pixels), _from_json(camera), _from_json(twin), 0)
     with atomic_path(Path(target)) as temporary:
         _save(Image.fromarray(image), temporary, lossless=Path(target).suffix.lower() == ".png")

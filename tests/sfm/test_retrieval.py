@@ -6,11 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from recon3d.core.errors import ShapeError, UsageError
 from recon3d.sfm import retrieval
@@ -138,7 +138,7 @@ class Lazy(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.photos)
 
-    def __getitem__(self, index: int) -> np.ndarray:  # type: ignore[override]
+    def __getitem__(self, index: Any) -> Any:
         self.reads += 1
         return self.photos[index]
 
@@ -150,7 +150,7 @@ def test_small_captures_take_all_pairs_and_read_nothing() -> None:
 
 
 def test_large_captures_take_sequence_and_appearance_together() -> None:
-    photos = places(10, 10, k=60)
+    photos = places(10, 10, k=30)
     keys = [f"frame{i}.jpg" for i in range(100)]
     options = PairOptions(overlap=2, quadratic=False, n_neighbors=4)
     order = natural_order(keys)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from recon3d.core.errors import FormatError, InputError, UsageError
@@ -62,8 +62,8 @@ POINTS = make_points(CAMERAS, wall())
 UNKNOWN = np.full((3, 6), np.nan)
 
 
-def estimate(options: ScaleOptions, pose_sigma: np.ndarray = UNKNOWN, gps: object = (None,) * 3) -> ScaleEstimate:
-    return estimate_scale(CAMERAS, KEYS, POINTS, pose_sigma, gps, options, (*KEYS, "lost.jpg"))  # type: ignore[arg-type]
+def estimate(options: ScaleOptions, pose_sigma: np.ndarray = UNKNOWN, gps: Any = (None,) * 3) -> ScaleEstimate:
+    return estimate_scale(CAMERAS, KEYS, POINTS, pose_sigma, gps, options, (*KEYS, "lost.jpg"))
 
 
 def factor(result: ScaleEstimate) -> float:
@@ -224,14 +224,14 @@ def test_enu_axes_and_lengths() -> None:
     assert enu[2][0] == pytest.approx(7.443, abs=0.005) and abs(enu[2][1]) < 1e-3
 
 
-def geodetic(enu: np.ndarray) -> list[tuple[float, float, float | None]]:
+def geodetic(enu: np.ndarray) -> list[Any]:
     """Invert the local frame by Newton steps with unit metres per degree."""
     position = np.tile(np.array(ORIGIN), (len(enu), 1))
     for _ in range(6):
         off = enu - enu_from_geodetic(*position.T, ORIGIN)
         metres = 111_200 * np.cos(np.radians(ORIGIN[0]))
         position += np.stack([off[:, 1] / 111_200, off[:, 0] / metres, off[:, 2]], -1)
-    return [tuple(map(float, row)) for row in position]  # type: ignore[misc]
+    return [tuple(map(float, row)) for row in position]
 
 
 def capture(n: int = 20, size: float = 60.0, seed: int = 0) -> np.ndarray:
@@ -246,7 +246,7 @@ def model_of(enu: np.ndarray, scale: float = 7.0, heading: float = 40.0, tilt: f
     return (enu - enu.mean(0)) @ (lean @ turn).T / scale
 
 
-def fitted(centers: np.ndarray, gps: list[tuple[float, float, float | None] | None]) -> GpsFit:
+def fitted(centers: np.ndarray, gps: list[Any]) -> GpsFit:
     fit = fit_gps(centers, gps)
     assert isinstance(fit, GpsFit), fit
     return fit
@@ -254,7 +254,7 @@ def fitted(centers: np.ndarray, gps: list[tuple[float, float, float | None] | No
 
 def test_wide_capture_gets_scale_heading_and_tilt() -> None:
     enu = capture()
-    fit = fitted(model_of(enu, tilt=3), geodetic(enu))  # type: ignore[arg-type]
+    fit = fitted(model_of(enu, tilt=3), geodetic(enu))
     placed = model_of(enu, tilt=3) @ fit.new_from_old[:3, :3].T + fit.new_from_old[:3, 3]
     assert fit.tilt and np.cbrt(np.linalg.det(fit.new_from_old[:3, :3])) == pytest.approx(7, rel=1e-6)
     np.testing.assert_allclose(placed - placed[0], enu - enu[0], atol=2e-3)
@@ -262,7 +262,7 @@ def test_wide_capture_gets_scale_heading_and_tilt() -> None:
 
 def test_small_capture_keeps_its_own_tilt() -> None:
     enu = capture(size=12) + np.random.default_rng(1).standard_normal((20, 3)) * 1.0
-    fit = fitted(model_of(capture(size=12)), geodetic(enu))  # type: ignore[arg-type]
+    fit = fitted(model_of(capture(size=12)), geodetic(enu))
     assert not fit.tilt
     np.testing.assert_allclose(fit.new_from_old[2, :2], 0, atol=1e-12)
     np.testing.assert_allclose(fit.new_from_old[:2, 2], 0, atol=1e-12)
@@ -270,7 +270,7 @@ def test_small_capture_keeps_its_own_tilt() -> None:
 
 def test_missing_altitudes_and_positions_are_fine() -> None:
     enu = capture()
-    gps: list[tuple[float, float, float | None] | None] = [(lat, lon, None) for lat, lon, _ in geodetic(enu)]
+    gps: list[Any] = [(lat, lon, None) for lat, lon, _ in geodetic(enu)]
     gps[4] = None
     fit = fitted(model_of(enu), gps)
     assert not fit.tilt and fit.used.sum() == 19 and not fit.used[4]
@@ -282,7 +282,7 @@ def test_wild_positions_are_left_out() -> None:
     enu = capture()
     broken = enu.copy()
     broken[[3, 9]] += [500, -300, 40]
-    fit = fitted(model_of(enu), geodetic(broken))  # type: ignore[arg-type]
+    fit = fitted(model_of(enu), geodetic(broken))
     assert not fit.used[[3, 9]].any() and fit.used.sum() == 18
     assert np.cbrt(np.linalg.det(fit.new_from_old[:3, :3])) == pytest.approx(7, rel=1e-5)
 
@@ -310,8 +310,8 @@ def test_interval_holds_the_truth_about_as_often_as_it_says(n: int) -> None:
         (capture(20), geodetic(capture(20, seed=7)), "agree|too little"),
     ],
 )
-def test_gps_that_cannot_serve_says_why(centers: np.ndarray, positions: list[object], words: str) -> None:
-    answer = fit_gps(centers, positions)  # type: ignore[arg-type]
+def test_gps_that_cannot_serve_says_why(centers: np.ndarray, positions: list[Any], words: str) -> None:
+    answer = fit_gps(centers, positions)
     assert isinstance(answer, str)
     with pytest.raises(AssertionError, match=words):
         raise AssertionError(answer)
@@ -322,14 +322,14 @@ def test_gps_scale_in_the_estimate_and_switched_off() -> None:
     centers = model_of(enu)
     cameras = make_cameras(centers)
     points = make_points(cameras, wall())
-    arguments = (cameras, [f"{i}.jpg" for i in range(12)], points, np.full((12, 6), np.nan), geodetic(enu))
-    result = estimate_scale(*arguments, ScaleOptions())  # type: ignore[arg-type]
+    arguments: Any = (cameras, [f"{i}.jpg" for i in range(12)], points, np.full((12, 6), np.nan), geodetic(enu))
+    result = estimate_scale(*arguments, ScaleOptions())
     assert result.scale.kind == "metric" and result.scale.source.startswith("GPS of 12 photos")
     assert result.metrics["gps_origin"] == pytest.approx(ORIGIN, abs=40)
     placed = cameras.transformed(result.new_from_old).centers
     np.testing.assert_allclose(placed - placed[0], enu - enu[0], atol=2e-3)
-    assert estimate_scale(*arguments, ScaleOptions(gps="off")).scale.kind == "relative"  # type: ignore[arg-type]
-    forced = estimate_scale(*arguments, ScaleOptions(distance="0.jpg,1.jpg=1000"))  # type: ignore[arg-type]
+    assert estimate_scale(*arguments, ScaleOptions(gps="off")).scale.kind == "relative"
+    forced = estimate_scale(*arguments, ScaleOptions(distance="0.jpg,1.jpg=1000"))
     assert "distance" in forced.scale.source and "disagree" in forced.warnings[0]
 
 
@@ -355,7 +355,7 @@ def test_umeyama_inverts_any_similarity(seed: int) -> None:
 def test_result_has_the_same_bits_on_repeat() -> None:
     enu = capture(40)
     noisy = enu + np.random.default_rng(0).standard_normal(enu.shape)
-    fits = [fitted(model_of(enu), geodetic(noisy)) for _ in range(2)]  # type: ignore[arg-type]
+    fits = [fitted(model_of(enu), geodetic(noisy)) for _ in range(2)]
     assert fits[0].new_from_old.tobytes() == fits[1].new_from_old.tobytes()
 
 
