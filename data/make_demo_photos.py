@@ -1,7 +1,8 @@
 """Render data/demo_photos and data/demo_photos_cameras.json.
 
-Run ``python data/make_demo_photos.py`` (about a minute and a half on two cores). The same numpy and Pillow on the same
-kind of processor give the same bytes; other versions of Pillow may compress to other bytes of the same pictures.
+Run ``python data/make_demo_photos.py`` (about 135 s of processor time, in two processes). The same numpy and Pillow on
+the same kind of processor give the same bytes; other versions of Pillow may compress to other bytes of the same
+pictures.
 """
 
 from __future__ import annotations

@@ -94,7 +94,7 @@ def _view_note(report: ReportInputs) -> str:
     n_points = len(scene.points) if scene is not None else 0
     shown = min(n_points, MAX_POINTS)
     note = f"{count(n_points, 'point')} and {count(len(scene.registered) if scene else 0, 'camera')}"
-    return note if shown == n_points else f"{note}; every {n_points / shown:.1f}th point is drawn"
+    return note if shown == n_points else f"{note}; {shown:,} points are drawn"
 
 
 def _charts(report: ReportInputs) -> str:

@@ -15,6 +15,7 @@ from recon3d.scene import Scene, Status, View
 
 STATUS_WORDS: dict[Status, str] = {"registered": "placed", "not_registered": "not placed", "skipped": "skipped"}
 
+_MANY = 40  # from here on the cards shrink and the table scrolls
 _SHAPES = {"a16-9": 16 / 9, "a3-2": 3 / 2, "a4-3": 4 / 3, "a1-1": 1.0, "a3-4": 3 / 4, "a2-3": 2 / 3}
 
 
@@ -27,12 +28,9 @@ def photo_section(inputs: ReportInputs) -> str:
     if remarks:
         buttons.append(_filter("remark", "placed, with a remark", remarks, False))
     cards = "".join(_card(view, number, inputs) for number, view in enumerate(inputs.views, start=1))
-    bar = (
-        f'<div class="filters" role="group" aria-label="Show photos">{"".join(buttons)}</div>'
-        if len(buttons) > 2
-        else ""
-    )
-    return f'{bar}<ol class="cards {_shape(inputs)}">{cards}</ol>'
+    bar = f'<div class="filters" role="group" aria-label="Show photos">{"".join(buttons)}</div>'
+    many = " many" if len(inputs.views) > _MANY else ""
+    return f'{bar if len(buttons) > 2 else ""}<ol class="cards {_shape(inputs)}{many}">{cards}</ol>'
 
 
 def _shape(inputs: ReportInputs) -> str:
@@ -90,6 +88,7 @@ def photo_table(inputs: ReportInputs, scene: Scene) -> str:
     numbers = {view.key: number for number, view in enumerate(inputs.views, start=1)}
     rows = zip(scene.registered, photo_stats(scene), strict=True)
     body = "".join(_row(view, numbers[view.key], stats, scene) for view, stats in rows)
+    long = " long" if len(scene.registered) > _MANY else ""
     unit = "position" if scene.scale.kind == "metric" else "position, units"
     heads = ["#", "Photo", "Points seen", "Mean error, px", "\N{GREEK SMALL LETTER SIGMA} rotation",
              f"\N{GREEK SMALL LETTER SIGMA} {unit}", "Lens"]  # fmt: skip
@@ -98,10 +97,8 @@ def photo_table(inputs: ReportInputs, scene: Scene) -> str:
         "</button></th>"
         for index, head in enumerate(heads)
     )
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Table of placed photos"><table class="photos">'
-        f"<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    table = f'<table class="photos"><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="scroll{long}" tabindex="0" role="region" aria-label="Table of placed photos">{table}</div>'
 
 
 def _row(view: View, number: int, stats: PhotoStats, scene: Scene) -> str:
