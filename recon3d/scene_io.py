@@ -81,6 +81,9 @@ def save_scene(scene: Scene, folder: str | Path, extra_files: Iterable[str | Pat
     extra = {_name_in(folder, Path(path)) for path in extra_files}
     _check_tracks(scene)
     document = scene_to_json(scene)
+    for entry in document["views"]:
+        if entry["status"] == "registered":  # for readers of the manifest; loading derives it from the key
+            entry["image"] = f"images/{output_name(entry['key'])}"
     _check_json(document)
     files = [*_write_models(scene, folder), *_write_lists(scene, folder)]
     names = sorted({path.relative_to(folder).as_posix() for path in files} | extra)

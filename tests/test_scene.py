@@ -93,10 +93,11 @@ def test_the_manifest_lists_what_lies_there(tmp_path: Path) -> None:
     assert check_files(tmp_path) == ("images/a.jpg was changed after it was written", "trajectory.tum is missing")
 
 
-def test_unknown_sigma_is_null_in_the_manifest(tmp_path: Path) -> None:
+def test_views_of_the_manifest(tmp_path: Path) -> None:
     random_scene(0).save(tmp_path)
     views = json.loads((tmp_path / "scene.json").read_text())["views"]
     assert views[0]["pose_sigma"][0] is None and "pose_sigma" not in views[-1]
+    assert views[0]["image"] == f"images/{output_name(views[0]['key'])}" and "image" not in views[-1]
 
 
 def test_an_absent_extra_file(tmp_path: Path) -> None:
