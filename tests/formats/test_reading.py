@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from recon3d.core.errors import FormatError
+from recon3d.core.files import read_capped
 from recon3d.formats.reading import ByteReader
 
 COUNT = struct.Struct("<Q")
@@ -57,3 +60,19 @@ def test_names_keep_bytes_that_are_not_utf8() -> None:
 def test_bytes_left_over() -> None:
     with pytest.raises(FormatError, match="2 bytes too many"):
         ByteReader(b"ab", "f").finish()
+
+
+def test_a_large_cap_reserves_no_memory(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"abc")
+    tracemalloc.start()
+    assert read_capped(tmp_path / "small", 1 << 40) == b"abc"
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_the_cap_itself_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "small").write_bytes(b"abc")
+    assert read_capped(tmp_path / "small", 3) == b"abc"
+    with pytest.raises(FormatError, match="too large"):
+        read_capped(tmp_path / "small", 2)
