@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ _DISTORTIONS = (0, 1, 2, 4)
 _N_POSE = 6
 _N_GAUGE = 7
 _MIN_EIGENVALUE = 1e-12
-_MAX_POINT_COST = 2e10
+_MAX_GATHERED = 2_000_000
 _POINT_CHUNK = 4096
 
 
@@ -93,8 +94,7 @@ def uncertainty(
     The gauge (position, rotation and scale of the world) is the one that makes the summed variance of the camera
     poses smallest, with the rotations weighted by the spread of the camera centres: what remains after the best
     similarity between this model and the truth. Noise is the robust residual scale, with the degrees of freedom
-    counted. The sigma of a point contains that of the cameras; in models too large for that (above 2e10 operations)
-    it does not, and holds for given cameras only.
+    counted. The sigma of a point contains that of the cameras.
 
     Args:
         cameras: registered cameras at the minimum of the reprojection error.
@@ -115,18 +115,22 @@ def uncertainty(
     if n < 2:
         raise ResultError("no sigma can be computed", got=f"{n} cameras", expected="at least two")
     groups, group_of = np.unique(camera_group, return_inverse=True)
-    system = _reduced(reprojection_jacobian(cameras, points), points, group_of, options)
+    problem = _Problem(cameras, points, group_of, options, _huber_limit(cameras, points, options))
     n_free = _N_POSE * n + len(groups) * len(options.free)
-    variance, redundancy = _noise(system, n_free - _N_GAUGE)
-    unit = _gauge_free_inverse(system.matrix[:n_free, :n_free], cameras)
+    matrix, variance, redundancy = _reduced(problem, n_free - _N_GAUGE)
+    unit, undetermined = _gauge_free_inverse(matrix[:n_free, :n_free], cameras)
     held = _held_sigma(cameras, group_of, options)
-    joint = _joint_covariance(variance * unit, unit @ system.matrix[:n_free, n_free:], held)
+    joint = _joint_covariance(variance * unit, unit @ matrix[:n_free, n_free:], held)
+    loose = np.append(undetermined, np.zeros(len(held), dtype=bool))
+    point_sigma = np.concatenate([_point_sigma(block, joint, variance, loose) for block in _blocks(problem)])
+    # Unknowns that nothing fixes took part with zeros until here: NaN would have spread to all others.
+    joint[loose] = joint[:, loose] = np.nan
     sigma = np.sqrt(np.maximum(np.diagonal(joint)[:n_free], 0))
     pose_sigma = sigma[: _N_POSE * n].reshape(n, _N_POSE) * np.where(np.arange(_N_POSE) < 3, np.degrees(1.0), 1.0)
     return Uncertainty(
         pose_sigma=pose_sigma,
         pose_covariance=np.stack([joint[6 * i : 6 * i + 6, 6 * i : 6 * i + 6] for i in range(n)]),
-        point_sigma=_point_sigma(system, joint, variance),
+        point_sigma=point_sigma,
         group=np.asarray(groups, dtype=np.int64),
         intrinsics=options.free,
         intrinsics_sigma=sigma[_N_POSE * n :].reshape(len(groups), len(options.free)),
@@ -136,41 +140,103 @@ def uncertainty(
 
 
 @dataclass(frozen=True, eq=False)
-class _System:
-    """Normal equations of the cameras after elimination of the points (columns: poses, free, considered)."""
+class _Problem:
+    """What is adjusted; residuals longer than ``limit`` pixels lose weight."""
 
-    matrix: Float64[np.ndarray, "c c"]
-    sensitivity: csr_array  # [3p, c]: how far a point moves per unit of each camera parameter
-    point_inverse: Float64[np.ndarray, "p 3 3"]
+    cameras: Cameras
+    points: Points
+    group_of: Int64[np.ndarray, " n"]
+    options: CovarianceOptions
+    limit: float
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """The share of some points in the normal equations, in units of one pixel of noise.
+
+    ``columns [o,k]`` are the camera unknowns (poses, free, considered) that each observation touches, ``by_camera``
+    ``[o,2,k]`` and ``by_point [o,2,3]`` its weighted derivatives, ``inverse [p,3,3]`` belongs to the points alone.
+    """
+
+    by_camera: Float64[np.ndarray, "o 2 k"]
+    by_point: Float64[np.ndarray, "o 2 3"]
+    columns: Int64[np.ndarray, "o k"]
+    point: Int64[np.ndarray, " o"]
+    inverse: Float64[np.ndarray, "p 3 3"]
     known: Bool[np.ndarray, " p"]
     sum_squares: float
-    n_observations: int
 
 
-def _reduced(
-    jacobian: Jacobian, points: Points, group_of: Int64[np.ndarray, " n"], options: CovarianceOptions
-) -> _System:
-    """Return the Schur complement ``U - W V^-1 W^T`` with robust weights, in units of one pixel of noise."""
+def _huber_limit(cameras: Cameras, points: Points, options: CovarianceOptions) -> float:
+    """Return the residual length in pixels beyond which weights fall; infinite where residuals are exact zeros."""
+    pixels, _ = cameras.project(points.xyz[points.obs_point], points.obs_view.astype(np.int64))
+    size = np.abs(points.obs_xy - pixels)
+    size = size[np.isfinite(size)]
+    limit = options.outlier_sigmas * 1.4826 * float(np.median(size)) if len(size) else 0.0
+    return limit if limit > 0 else np.inf
+
+
+def _blocks(problem: _Problem) -> Iterator[_Block]:
+    """Yield the normal equations in blocks of 4,096 points, which bounds the memory."""
+    points = problem.points
+    for start in range(0, len(points), _POINT_CHUNK):
+        stop = min(start + _POINT_CHUNK, len(points))
+        o = slice(*np.searchsorted(points.obs_point, [start, stop]).tolist())
+        yield _block(
+            problem,
+            Points(
+                points.xyz[start:stop],
+                points.rgb[start:stop],
+                points.error_px[start:stop],
+                points.sigma[start:stop],
+                points.obs_point[o] - np.int32(start),
+                points.obs_view[o],
+                points.obs_xy[o],
+            ),
+        )
+
+
+def _block(problem: _Problem, points: Points) -> _Block:
+    jacobian = reprojection_jacobian(problem.cameras, points)
     known = _triangulated(jacobian, points)
     keep = np.flatnonzero(jacobian.valid & known[points.obs_point])
-    if len(keep) == 0:
-        raise ResultError("no sigma can be computed", got="no point seen by two cameras")
-    weight = _weights(jacobian.residual[keep], options.outlier_sigmas)
+    length = np.linalg.norm(jacobian.residual[keep], axis=1)
+    weight = np.minimum(1.0, problem.limit / np.maximum(length, 1e-300))
     root = np.sqrt(weight)[:, None, None]
-    names = options.free + options.considered
-    local = np.concatenate([jacobian.pose, jacobian.intrinsics[:, :, [INTRINSICS.index(k) for k in names]]], -1)
-    columns, n_columns = _columns(points.obs_view[keep], group_of, len(options.free), len(options.considered))
-    design = _design(local[keep] * root, columns, n_columns)
-    point = points.obs_point[keep].astype(np.int64)
-    by_point = jacobian.point[keep] * root
-    point_design = _design(by_point, 3 * point[:, None] + np.arange(3), 3 * len(points))
+    names = problem.options.free + problem.options.considered
+    intrinsics = jacobian.intrinsics[keep][:, :, [INTRINSICS.index(name) for name in names]]
+    point, by_point = points.obs_point[keep].astype(np.int64), jacobian.point[keep] * root
     inverse = np.zeros((len(points), 3, 3))
     inverse[known] = np.linalg.inv(_sum_by(point, by_point, len(points))[known])
-    coupling = (point_design.T @ design).tocsr()
-    sensitivity = (_block_diagonal(inverse) @ coupling).tocsr()
-    matrix = (design.T @ design).toarray() - (coupling.T @ sensitivity).toarray()
-    squares = float((weight * (jacobian.residual[keep] ** 2).sum(1)).sum())
-    return _System((matrix + matrix.T) / 2, sensitivity, inverse, known, squares, len(keep))
+    return _Block(
+        by_camera=np.concatenate([jacobian.pose[keep], intrinsics], -1) * root,
+        by_point=by_point,
+        columns=_columns(points.obs_view[keep], problem),
+        point=point,
+        inverse=inverse,
+        known=known,
+        sum_squares=float((weight * length**2).sum()),
+    )
+
+
+def _reduced(problem: _Problem, n_unknowns: int) -> tuple[Float64[np.ndarray, "c c"], float, int]:
+    """Return the Schur complement ``U - W V^-1 W^T``, the variance of the noise in square pixels, the redundancy."""
+    options, n_groups = problem.options, int(problem.group_of.max()) + 1
+    n_columns = _N_POSE * len(problem.cameras) + n_groups * len(options.free + options.considered)
+    matrix, squares, redundancy = np.zeros((n_columns, n_columns)), 0.0, -n_unknowns
+    for block in _blocks(problem):
+        p = len(block.known)
+        design = _sparse(block.by_camera, block.columns, n_columns)
+        coupling = _sparse(block.by_point, 3 * block.point[:, None] + np.arange(3), 3 * p).T @ design
+        inverse = _sparse(block.inverse, 3 * np.arange(p)[:, None] + np.arange(3), 3 * p)
+        matrix += (design.T @ design).toarray() - (coupling.T @ (inverse @ coupling)).toarray()
+        squares += block.sum_squares
+        redundancy += 2 * len(block.point) - 3 * int(block.known.sum())
+    if not matrix.any():
+        raise ResultError("no sigma can be computed", got="no point seen by two cameras")
+    if redundancy <= 0:
+        raise ResultError("no sigma can be computed", got=f"{redundancy} redundant observations", expected="at least 1")
+    return (matrix + matrix.T) / 2, squares / redundancy, redundancy
 
 
 def _triangulated(jacobian: Jacobian, points: Points) -> Bool[np.ndarray, " p"]:
@@ -188,47 +254,22 @@ def _sum_by(
     return np.stack(sums, -1).astype(np.float64).reshape(p, 3, 3)
 
 
-def _weights(residual: Float64[np.ndarray, "o 2"], outlier_sigmas: float) -> Float64[np.ndarray, " o"]:
-    """Return Huber weights; the scale is the median absolute deviation."""
-    limit = outlier_sigmas * 1.4826 * float(np.median(np.abs(residual)))
-    length = np.linalg.norm(residual, axis=1)
-    return np.asarray(
-        np.where(length > limit, limit / np.maximum(length, 1e-300), 1.0) if limit > 0 else length * 0 + 1
-    )
-
-
-def _columns(
-    view: Integer[np.ndarray, " o"], group_of: Int64[np.ndarray, " n"], n_free: int, n_considered: int
-) -> tuple[Int64[np.ndarray, "o k"], int]:
-    """Return the unknowns that each observation touches (poses, free intrinsics, considered ones) and their number."""
-    view, group = view.astype(np.int64), group_of[view]
-    n_groups, start = int(group_of.max()) + 1, _N_POSE * len(group_of)
+def _columns(view: Integer[np.ndarray, " o"], problem: _Problem) -> Int64[np.ndarray, "o k"]:
+    """Return the unknowns that each observation touches: poses, free intrinsics, considered ones."""
+    view, group = view.astype(np.int64), problem.group_of[view]
+    n_free, n_considered = len(problem.options.free), len(problem.options.considered)
+    start, n_groups = _N_POSE * len(problem.cameras), int(problem.group_of.max()) + 1
     blocks = ((view, 0, _N_POSE), (group, start, n_free), (group, start + n_groups * n_free, n_considered))
-    columns = [first + size * index[:, None] + np.arange(size) for index, first, size in blocks]
-    return np.concatenate(columns, -1), start + n_groups * (n_free + n_considered)
+    return np.concatenate([first + size * index[:, None] + np.arange(size) for index, first, size in blocks], -1)
 
 
-def _design(values: Float64[np.ndarray, "o 2 k"], columns: Int64[np.ndarray, "o k"], n_columns: int) -> csr_array:
+def _sparse(values: Float64[np.ndarray, "o r k"], columns: Int64[np.ndarray, "o k"], n_columns: int) -> csr_array:
+    """Return the sparse matrix whose rows ``r o + i`` hold ``values[o,i]`` in ``columns[o]``."""
     from scipy.sparse import csr_array
 
-    o, _, k = values.shape
-    starts = np.arange(2 * o + 1) * k
-    return csr_array((values.ravel(), columns.repeat(2, axis=0).ravel(), starts), shape=(2 * o, n_columns))
-
-
-def _block_diagonal(blocks: Float64[np.ndarray, "p 3 3"]) -> csr_array:
-    from scipy.sparse import csr_array
-
-    p = len(blocks)
-    columns = (3 * np.arange(p)[:, None] + np.arange(3)).repeat(3, axis=0).ravel()
-    return csr_array((blocks.ravel(), columns, np.arange(3 * p + 1) * 3), shape=(3 * p, 3 * p))
-
-
-def _noise(system: _System, n_unknowns: int) -> tuple[float, int]:
-    redundancy = 2 * system.n_observations - 3 * int(system.known.sum()) - n_unknowns
-    if redundancy <= 0:
-        raise ResultError("no sigma can be computed", got=f"{redundancy} redundant observations", expected="at least 1")
-    return system.sum_squares / redundancy, redundancy
+    o, r, k = values.shape
+    starts = np.arange(r * o + 1) * k
+    return csr_array((values.ravel(), columns.repeat(r, axis=0).ravel(), starts), shape=(r * o, n_columns))
 
 
 def gauge_directions(cameras: Cameras) -> Float64[np.ndarray, "n6 7"]:
@@ -242,10 +283,12 @@ def gauge_directions(cameras: Cameras) -> Float64[np.ndarray, "n6 7"]:
     return directions.reshape(-1, _N_GAUGE)
 
 
-def _gauge_free_inverse(matrix: Float64[np.ndarray, "f f"], cameras: Cameras) -> Float64[np.ndarray, "f f"]:
+def _gauge_free_inverse(
+    matrix: Float64[np.ndarray, "f f"], cameras: Cameras
+) -> tuple[Float64[np.ndarray, "f f"], Bool[np.ndarray, " f"]]:
     """Return the inverse of smallest pose variance of a matrix that is singular in the gauge directions.
 
-    Rows of unknowns that the observations do not fix are NaN.
+    The second result says which unknowns the observations do not fix.
     """
     n, n_pose = len(cameras), _N_POSE * len(cameras)
     fixed = _fixed_cameras(matrix, n)
@@ -259,8 +302,7 @@ def _gauge_free_inverse(matrix: Float64[np.ndarray, "f f"], cameras: Cameras) ->
     inverse, undetermined = _regular_inverse(matrix, gauge)
     for _ in range(2):  # the projector (1 - gauge fit) from the left, then, after transposing, from the right
         inverse = (inverse - gauge @ (fit @ inverse)).T
-    inverse[undetermined] = inverse[:, undetermined] = np.nan
-    return np.asarray((inverse + inverse.T) / 2)
+    return np.asarray((inverse + inverse.T) / 2), undetermined
 
 
 def _fixed_cameras(matrix: Float64[np.ndarray, "f f"], n: int) -> Bool[np.ndarray, " n"]:
@@ -321,25 +363,26 @@ def _joint_covariance(
     return np.block([[covariance + driven @ driven.T, cross], [cross.T, np.diag(held_sigma**2)]])
 
 
-def _point_sigma(system: _System, joint: Float64[np.ndarray, "c c"], variance: float) -> Float64[np.ndarray, " p"]:
-    """Return one standard deviation along the worst axis of each point, ``[p]``."""
-    covariance = variance * system.point_inverse
-    if system.sensitivity.nnz * len(joint) <= _MAX_POINT_COST:
-        for start in range(0, len(covariance), _POINT_CHUNK):
-            stop = min(start + _POINT_CHUNK, len(covariance))
-            covariance[start:stop] += _moved_blocks(system.sensitivity[3 * start : 3 * stop], joint)
-    sigma = np.full(len(covariance), np.nan)
-    usable = system.known & np.isfinite(covariance).all((1, 2))
-    sigma[usable] = np.sqrt(np.maximum(np.linalg.eigvalsh(covariance[usable])[:, 2], 0))
-    return sigma
-
-
-def _moved_blocks(sensitivity: csr_array, joint: Float64[np.ndarray, "c c"]) -> Float64[np.ndarray, "p 3 3"]:
-    """Return the 3x3 diagonal blocks of ``sensitivity joint sensitivity^T``."""
-    moved = sensitivity @ joint
-    rows = [sensitivity[k::3] for k in range(3)]
-    blocks = np.empty((len(moved) // 3, 3, 3))
-    for i in range(3):
-        for j in range(i, 3):
-            blocks[:, i, j] = blocks[:, j, i] = rows[j].multiply(moved[i::3]).sum(axis=1)
-    return blocks
+def _point_sigma(
+    block: _Block, joint: Float64[np.ndarray, "c c"], variance: float, loose: Bool[np.ndarray, " c"]
+) -> Float64[np.ndarray, " p"]:
+    """Return one standard deviation along the worst axis of each point, ``[p]``: its own share and the cameras'."""
+    covariance = variance * block.inverse
+    # How far a point moves per unit of each camera unknown that its observations touch.
+    moves = np.einsum("oij,oaj,oak->oik", block.inverse[block.point], block.by_point, block.by_camera, optimize=True)
+    first = np.searchsorted(block.point, np.arange(len(block.known)))
+    lengths = np.bincount(block.point, minlength=len(block.known))
+    for length in np.unique(lengths[lengths > 0]).tolist():
+        members = np.flatnonzero(lengths == length)
+        width = length * block.columns.shape[1]
+        step = max(1, _MAX_GATHERED // width**2)
+        for some in (members[start : start + step] for start in range(0, len(members), step)):
+            rows = first[some][:, None] + np.arange(length)
+            columns = block.columns[rows].reshape(len(some), width)
+            move = moves[rows].transpose(0, 2, 1, 3).reshape(len(some), 3, width)
+            gathered = joint[columns[:, :, None], columns[:, None, :]]
+            covariance[some] += move @ gathered @ move.transpose(0, 2, 1)
+    sigma = np.sqrt(np.maximum(np.linalg.eigvalsh(covariance)[:, 2], 0))
+    blind = np.zeros(len(sigma), dtype=bool)
+    blind[block.point[loose[block.columns].any(1)]] = True
+    return np.asarray(np.where(block.known & ~blind, sigma, np.nan))

@@ -73,9 +73,8 @@ def enu_from_geodetic(
     east = [-np.sin(lam), np.cos(lam), 0.0]
     north = [-np.sin(phi) * np.cos(lam), -np.sin(phi) * np.sin(lam), np.cos(phi)]
     up = [np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)]
-    return np.einsum(
-        "ij,nj->ni", np.array([east, north, up]), ecef_from_geodetic(latitude, longitude, altitude) - start
-    )
+    offset = ecef_from_geodetic(latitude, longitude, altitude) - start
+    return np.asarray(np.einsum("ij,nj->ni", np.array([east, north, up]), offset))
 
 
 def fit_gps(centers: Float64[np.ndarray, "n 3"], gps: Sequence[Geodetic | None], seed: int = 0) -> GpsFit | str:

@@ -287,7 +287,7 @@ def test_unseen_camera_and_lonely_points_are_unknown_not_wrong() -> None:
     fewer = replace(
         points, obs_point=points.obs_point[keep], obs_view=points.obs_view[keep], obs_xy=points.obs_xy[keep]
     )
-    result = uncertainty(cameras, group, fewer, CovarianceOptions(principal_point_sigma=0))
+    result = uncertainty(cameras, group, fewer)
     assert np.isnan(result.pose_sigma[4]).all() and np.isfinite(result.pose_sigma[:4]).all()
     assert np.isnan(result.point_sigma[3]) and np.isfinite(np.delete(result.point_sigma, 3)).all()
 
