@@ -87,7 +87,11 @@ class Uncertainty:
 
 
 def uncertainty(
-    cameras: Cameras, camera_group: Int64[np.ndarray, " n"], points: Points, options: CovarianceOptions | None = None
+    cameras: Cameras,
+    camera_group: Int64[np.ndarray, " n"],
+    points: Points,
+    options: CovarianceOptions | None = None,
+    prior_sigma: Float64[np.ndarray, "g k"] | None = None,
 ) -> Uncertainty:
     """Return the standard deviations of poses, points and intrinsics.
 
@@ -101,6 +105,8 @@ def uncertainty(
         camera_group: cameras with equal numbers share their intrinsics, ``[n]``.
         points: points with tracks.
         options: which intrinsics were free.
+        prior_sigma: Gaussian priors that the adjustment had on the free intrinsics: one standard deviation per group
+            (ascending) and column of ``options.free``, in their units; infinity = none, 0 = held, ``[g,k]``.
 
     Returns:
         Standard deviations and covariances.
@@ -118,6 +124,9 @@ def uncertainty(
     problem = _Problem(cameras, points, group_of, options, _huber_limit(cameras, points, options))
     n_free = _N_POSE * n + len(groups) * len(options.free)
     matrix, variance, redundancy = _reduced(problem, n_free - _N_GAUGE)
+    if prior_sigma is not None:
+        inner = np.arange(_N_POSE * n, n_free)
+        matrix[inner, inner] += _prior_weights(prior_sigma.ravel(), variance, np.diagonal(matrix)[inner])
     unit, undetermined = _gauge_free_inverse(matrix[:n_free, :n_free], cameras)
     held = _held_sigma(cameras, group_of, options)
     joint = _joint_covariance(variance * unit, unit @ matrix[:n_free, n_free:], held)
@@ -137,6 +146,14 @@ def uncertainty(
         noise_px=float(np.sqrt(variance)),
         redundancy=redundancy,
     )
+
+
+def _prior_weights(
+    sigma: Float64[np.ndarray, " f"], variance: float, weight: Float64[np.ndarray, " f"]
+) -> Float64[np.ndarray, " f"]:
+    """Return what priors add to normal equations that are in units of one pixel of noise."""
+    held = 1e9 * np.maximum(weight, 1.0)
+    return np.asarray(np.where(sigma > 0, np.minimum(variance / np.maximum(sigma, 1e-100) ** 2, held), held))
 
 
 @dataclass(frozen=True, eq=False)

@@ -309,3 +309,31 @@ def test_nothing_observed_and_bad_options_are_errors() -> None:
         uncertainty(cameras, group, observed(cameras, blob(3)))
     with pytest.raises(UsageError, match="distortion"):
         CovarianceOptions(n_distortion=3)
+
+
+def test_priors_on_intrinsics_count_as_observations() -> None:
+    cameras, group = ring(5), np.zeros(5, dtype=np.int64)
+    points = observed(cameras, blob(40), noise=0.3)
+    options = CovarianceOptions(principal_point_sigma=0)
+    free = uncertainty(cameras, group, points, options)
+    none = uncertainty(cameras, group, points, options, np.full((1, 2), np.inf))
+    np.testing.assert_allclose(none.pose_sigma, free.pose_sigma, rtol=1e-9)
+    # A prior as good as the photos halves the variance of that intrinsic.
+    prior = np.array([[free.intrinsics_sigma[0, 0], np.inf]])
+    halved = uncertainty(cameras, group, points, options, prior)
+    assert halved.intrinsics_sigma[0, 0] == pytest.approx(free.intrinsics_sigma[0, 0] / np.sqrt(2), rel=1e-6)
+    assert (halved.pose_sigma <= free.pose_sigma * (1 + 1e-9)).all()
+    held = uncertainty(cameras, group, points, options, np.zeros((1, 2)))
+    bare = uncertainty(cameras, group, points, replace(options, free_focal=False, n_distortion=0))
+    assert held.intrinsics_sigma.max() < 1e-3 * free.intrinsics_sigma.max()
+    np.testing.assert_allclose(held.pose_sigma, bare.pose_sigma * held.noise_px / bare.noise_px, rtol=1e-3)
+
+
+def test_prior_rescues_a_focal_length_that_two_photos_cannot_tell() -> None:
+    cameras, group = ring(2), np.zeros(2, dtype=np.int64)
+    points = observed(cameras, blob(40), noise=0.3)
+    options = CovarianceOptions(principal_point_sigma=0)
+    blind = uncertainty(cameras, group, points, options)
+    helped = uncertainty(cameras, group, points, options, np.array([[6.0, 0.02]]))
+    assert helped.intrinsics_sigma[0, 0] <= 6.0 < blind.intrinsics_sigma[0, 0]
+    assert np.nanmax(helped.pose_sigma) < np.nanmax(blind.pose_sigma)
