@@ -33,7 +33,7 @@ class GpsFit:
         noise_m: scatter of GPS about the model per axis, metres.
         used: which of the given positions agreed, ``[n]``.
         tilt: whether GPS set the tilt too; otherwise the model's own z stayed up.
-        origin: latitude, longitude in degrees and altitude in metres of the new origin.
+        origin: latitude, longitude in degrees and altitude in metres of the new origin, which is one of the photos.
     """
 
     new_from_old: Float64[np.ndarray, "4 4"]
@@ -85,17 +85,22 @@ def fit_gps(centers: Float64[np.ndarray, "n 3"], gps: Sequence[Geodetic | None],
 
     Args:
         centers: camera centres in a levelled world, ``[n,3]``.
-        gps: latitude, longitude in degrees and altitude in metres (or None) per camera; None where unknown.
+        gps: latitude, longitude in degrees and altitude in metres (or None) per camera; None where unknown. Positions
+            off the Earth or at zero, zero count as unknown.
         seed: of the sampled hypotheses.
     """
-    have = np.array([position is not None for position in gps])
-    known = [position for position in gps if position is not None]
+    have = np.array([position is not None and _plausible(position) for position in gps], dtype=bool)
+    known = [position for position in gps if position is not None and _plausible(position)]
     if len(known) < 3:
         return f"{len(known)} registered photos carry a GPS position, three are needed"
-    altitude_known = all(altitude is not None for _, _, altitude in known)
+    altitude_known = all(alt is not None for _, _, alt in known)
     table = np.array([(lat, lon, alt if altitude_known and alt is not None else 0.0) for lat, lon, alt in known])
-    origin = (float(np.median(table[:, 0])), float(np.median(table[:, 1])), float(np.median(table[:, 2])))
-    enu = enu_from_geodetic(table[:, 0], table[:, 1], table[:, 2], origin)
+    # The photo nearest to the median in space: the median of longitudes means nothing at the date line.
+    latitude, longitude, altitude = table.T
+    xyz = ecef_from_geodetic(latitude, longitude, altitude)
+    middle = np.argmin(np.linalg.norm(xyz - np.median(xyz, axis=0), axis=1))
+    origin = (float(table[middle, 0]), float(table[middle, 1]), float(table[middle, 2]))
+    enu = enu_from_geodetic(latitude, longitude, altitude, origin)
     generator = np.random.default_rng(seed)
     fits = [_full_fit(centers[have], enu, generator)] if altitude_known and len(known) >= 4 else []
     for fit in [*fits, _flat_fit(centers[have], enu, generator)]:
@@ -104,6 +109,13 @@ def fit_gps(centers: Float64[np.ndarray, "n 3"], gps: Sequence[Geodetic | None],
             used[np.flatnonzero(have)[fit.inlier]] = True
             return GpsFit(fit.similarity, fit.log_sigma, fit.noise, used, fit.axes == 3, origin)
     return fit.problem if fit is not None else "the GPS positions coincide"
+
+
+def _plausible(position: Geodetic) -> bool:
+    """Return whether a position is on Earth and not the zeros that some devices write when they have no fix."""
+    latitude, longitude, altitude = position
+    finite = np.isfinite([latitude, longitude, altitude or 0.0]).all()
+    return bool(finite and abs(latitude) <= 90 and abs(longitude) <= 180 and (latitude, longitude) != (0.0, 0.0))
 
 
 @dataclass(frozen=True, eq=False)
