@@ -10,14 +10,14 @@ from jaxtyping import Float64
 from recon3d.sfm.types import Mapped, Pair
 from recon3d.sfm.verify_compare import disagreement_deg
 from recon3d.sfm.verify_options import Drop, Verdict, VerifyOptions
-from recon3d.sfm.verify_score import Score, kept_model, score_model
+from recon3d.sfm.verify_score import FLAT_SHARE, Score, kept_model, score_model
 from recon3d.sfm.verify_sigma import lens_priors
 
 __all__ = ["Drop", "Verdict", "VerifyOptions", "verify"]
 
-PLANAR_SHARE = 0.9
 SAME_FIT = 0.01  # fits that differ by less are equal: the model with more points wins
 OTHER_MODEL_OVERLAP = 1 / 3
+CONFIRMING_SHARE = 2 / 3  # of the photos of a weak model must be in the model that confirms it
 
 
 def verify(
@@ -30,8 +30,9 @@ def verify(
 ) -> Verdict:
     """Judge the models of all mappers and choose the best that can be trusted.
 
-    Each candidate is judged alone: do all matches agree with it, is there parallax, would a camera that only turns explain
-    them, do the photos determine the poses? The best must then not be contradicted by a sound model of the other mapper.
+    Each candidate is judged alone: do all matches agree with it, is there parallax, would a camera that only turns
+    explain them, do the photos determine the poses? The best must then not be contradicted by a sound model of the
+    other mapper.
 
     Args:
         candidates: models of the incremental and the global mapper, best after a bundle adjustment.
@@ -81,7 +82,7 @@ def _no_model(pairs: Sequence[Pair], n_photos: int) -> str:
     matches = sum(len(pair.matches) for pair in pairs)
     share = sum(pair.n_homography for pair in pairs) / max(matches, 1)
     start = f"no model of the cameras was found from {matches} matches in {len(pairs)} photo pairs"
-    if share > PLANAR_SHARE:
+    if share > FLAT_SHARE:
         return f"{start}: {100 * share:.0f} % of them show no parallax (the camera only turned, or the scene is flat)"
     return f"{start}: the photos overlap too little or their viewpoints differ too much"
 
@@ -90,24 +91,27 @@ def _corroborate(
     best: Score, ranked: Sequence[Score], options: VerifyOptions
 ) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, float | int]]:
     """Compare the best model with the sound models of the other mapper."""
-    rivals = [s for s in ranked if s.mapped.mapper != best.mapped.mapper and not s.against]
-    rivals = [s for s in rivals if len(np.intersect1d(s.kept, best.kept)) >= 2]
     consistent = best.numbers["consistent_share"]
     weak = consistent < options.sure_consistent
-    if not rivals:
+    off = {}
+    for rival in ranked:
+        common = len(np.intersect1d(rival.kept, best.kept))
+        unsound = rival.against or (not weak and rival.numbers["consistent_share"] < options.sure_consistent)
+        if rival.mapped.mapper != best.mapped.mapper and not unsound and common >= 2:
+            off[common] = float(np.median(disagreement_deg(kept_model(best), kept_model(rival))))
+    common = max(off, default=0)
+    if weak and common < CONFIRMING_SHARE * len(best.kept):
         reason = (
             f"only {100 * consistent:.0f} % of the matches agree with the cameras, and no second model confirms them"
         )
-        return ((reason,) if weak else ()), (), {}
-    rival = max(rivals, key=lambda s: len(np.intersect1d(s.kept, best.kept)))
-    off = disagreement_deg(kept_model(best), kept_model(rival))
-    median, common = float(np.median(off)), len(np.intersect1d(best.kept, rival.kept))
-    compared = {"disagreement_deg": round(median, 3), "disagreement_photos": common}
-    text = f"two independent mappings of {common} photos disagree by {median:.1f} degrees (median relative pose)"
-    if median > options.max_disagreement_deg:
+        return (reason,), (), {}
+    if not off:
+        return (), (), {}
+    compared = {"disagreement_deg": round(off[common], 3), "disagreement_photos": common}
+    text = f"two independent mappings of {common} photos disagree by {off[common]:.1f} degrees (median relative pose)"
+    if off[common] > options.max_disagreement_deg:
         return (f"{text}, limit {options.max_disagreement_deg:g}",), (), compared
-    warnings = (text,) if median > options.max_disagreement_deg / 2.5 else ()
-    return (), warnings, compared
+    return (), ((text,) if off[common] > 0.5 * options.max_disagreement_deg else ()), compared
 
 
 def _other_models(best: Score, ranked: Sequence[Score]) -> tuple[tuple[int, ...], ...]:
@@ -131,7 +135,7 @@ def _remarks(best: Score, others: Sequence[Sequence[int]], n_photos: int) -> tup
         )
     if len(best.kept) < 0.5 * n_photos:
         remarks.append(f"only {len(best.kept)} of {n_photos} photos could be placed")
-    if numbers["homography_share"] > PLANAR_SHARE:
+    if numbers["homography_share"] > FLAT_SHARE:
         share = 100 * numbers["homography_share"]
         remarks.append(
             f"the scene is nearly flat ({share:.0f} % of the matches fit one plane): depth and focal length are weak"

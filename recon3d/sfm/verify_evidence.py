@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float64, Int64
 from recon3d.render.cameras import Cameras, undistort
 from recon3d.sfm.types import Mapped, Pair
 
-_MAX_MATCHES_PER_PAIR = 300
+_MAX_MATCHES_PER_PAIR = 200
 _TINY = 1e-300
 
 
@@ -62,13 +62,13 @@ def match_evidence(mapped: Mapped, pairs: Sequence[Pair]) -> MatchEvidence:
     view = rows[index]
     xy = np.concatenate([pair.xy for pair in inside] or [np.zeros((0, 2, 2))])
     keypoint = np.concatenate([pair.matches for pair in inside] or [np.zeros((0, 2), np.int64)])
-    rays = [_rays(mapped.cameras, view[:, side], xy[:, side]) for side in (0, 1)]
+    rays = [camera_rays(mapped.cameras, view[:, side], xy[:, side]) for side in (0, 1)]
     epipolar, angle, behind = _two_view(mapped.cameras, view, rays)
     focal = np.sqrt(np.prod(mapped.cameras.K[view, 0, 0], axis=1))
     return MatchEvidence(index, view, keypoint, epipolar, np.degrees(angle), focal * angle, behind, inside)
 
 
-def _rays(
+def camera_rays(
     cameras: Cameras, view: Int64[np.ndarray, " m"], xy: Float64[np.ndarray, "m 2"]
 ) -> Float64[np.ndarray, "m 3"]:
     """Return undistorted homogeneous camera rays ``(x, y, 1)``."""
@@ -115,38 +115,53 @@ def _squared(vectors: Float64[np.ndarray, "m k"]) -> Float64[np.ndarray, " m"]:
 
 
 def rotation_share(
-    mapped: Mapped, pairs: Sequence[Pair], tolerance_px: float, focal_range: float
+    mapped: Mapped, pairs: Sequence[Pair], tolerance_px: float, focal_range: float, min_matches: int = 30
 ) -> tuple[float, float]:
     """Return which share of the matches a camera explains that only rotates, and at which focal length.
 
-    All pairs share one factor on the model's focal lengths, because a mapper that invents parallax for a rotating
-    camera does it by a wrong focal length. Matches are thinned evenly to a few hundred per pair.
+    Every photo is judged by the pair that such a camera explains worst, and the median photo is returned: neighbouring
+    frames of a video are always explained, but a camera that moves leaves some pair of each photo that is not. All
+    pairs share one factor on the model's focal lengths, because a mapper that invents parallax for a rotating camera
+    does it by a wrong focal length. Lenses are tried with the distortion of the model and without any.
 
     Args:
         mapped: the model.
         pairs: verified pairs of the capture.
         tolerance_px: largest distance to the rotated match, in pixels.
         focal_range: factors from ``1 / focal_range`` to ``focal_range`` are tried.
+        min_matches: pairs with fewer matches say nothing.
 
     Returns:
-        Share of the matches (pairs weighted by their matches), and the factor; ``(0, 1)`` without matches.
+        The share, and the factor; ``(0, 1)`` without pairs.
     """
     row = {int(photo): index for index, photo in enumerate(mapped.photo)}
-    inside = [pair for pair in pairs if pair.first in row and pair.second in row and len(pair.matches) >= 3]
-    weight = np.array([len(pair.matches) for pair in inside], np.float64)
-    if not weight.sum():
+    inside = [p for p in pairs if p.first in row and p.second in row and len(p.matches) >= min_matches]
+    if not inside:
         return 0.0, 1.0
+    view = np.array([(row[pair.first], row[pair.second]) for pair in inside])
+    weight = np.array([len(pair.matches) for pair in inside], np.float64)
     n_steps = int(np.ceil(np.log(focal_range) / np.log(1.12)))
     factors = np.exp(np.linspace(-1.0, 1.0, 2 * n_steps + 1) * np.log(focal_range))
-    shares = np.zeros((len(inside), len(factors)))
-    for index, pair in enumerate(inside):
-        xy = pair.xy[:: -(-len(pair.xy) // _MAX_MATCHES_PER_PAIR)]
-        views = (np.full(len(xy), row[pair.first]), np.full(len(xy), row[pair.second]))
-        rays = [_rays(mapped.cameras, views[side], xy[:, side]) for side in (0, 1)]
-        focal = float(mapped.cameras.K[row[pair.second], 0, 0])
-        shares[index] = [_rotated_share(rays, factor, tolerance_px / focal) for factor in factors]
-    total = weight @ shares / weight.sum()
-    return float(total.max()), float(factors[int(total.argmax())])
+    found = []
+    for lens in (mapped.cameras, mapped.cameras.pinhole()):
+        shares = np.array(
+            [_pair_shares(lens, tuple(v), p, factors, tolerance_px) for v, p in zip(view, inside, strict=True)]
+        )
+        best = int((weight @ shares).argmax())
+        least = np.full(len(row), 2.0)
+        for side in (0, 1):
+            np.minimum.at(least, view[:, side], shares[:, best])
+        found.append((float(np.median(least[least <= 1.0])), float(factors[best])))
+    return max(found)
+
+
+def _pair_shares(
+    lens: Cameras, view: tuple[int, int], pair: Pair, factors: Float64[np.ndarray, " f"], tolerance_px: float
+) -> list[float]:
+    """Return the share of one pair's matches that a rotation explains at each factor on the focal length."""
+    xy = pair.xy[:: -(-len(pair.xy) // _MAX_MATCHES_PER_PAIR)]
+    rays = [camera_rays(lens, np.full(len(xy), view[side]), xy[:, side]) for side in (0, 1)]
+    return [_rotated_share(rays, factor, tolerance_px / float(lens.K[view[1], 0, 0])) for factor in factors]
 
 
 def _rotated_share(rays: Sequence[Float64[np.ndarray, "m 3"]], factor: float, tolerance: float) -> float:

@@ -22,8 +22,9 @@ class VerifyOptions:
         min_consistent: share of all matches that must agree with the model and lie in front of both cameras.
         sure_consistent: below this share the other mapper must agree as well.
         min_parallax: share of the matches that must carry depth.
-        max_rotation_share: share of the matches that a camera without any movement may explain.
-        max_sigma_deg: largest standard deviation of the relative poses (median over pairs of photos), in degrees.
+        max_rotation_share: share of the matches that a camera which only turns may explain.
+        max_sigma_deg: largest standard deviation of the relative poses (median over pairs of photos), in degrees;
+            three of them stay below 5 degrees.
         max_disagreement_deg: largest median difference of relative poses between the two mappers, in degrees.
     """
 
@@ -33,9 +34,9 @@ class VerifyOptions:
     min_consistent: float = 0.8
     sure_consistent: float = 0.95
     min_parallax: float = 0.1
-    max_rotation_share: float = 0.9
-    max_sigma_deg: float = 2.0
-    max_disagreement_deg: float = 5.0
+    max_rotation_share: float = 0.85
+    max_sigma_deg: float = 1.6
+    max_disagreement_deg: float = 3.0
 
     def __post_init__(self) -> None:
         for name in ("min_consistent", "sure_consistent", "min_parallax", "max_rotation_share"):

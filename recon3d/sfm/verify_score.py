@@ -14,12 +14,16 @@ from recon3d.sfm.bundle import Priors
 from recon3d.sfm.types import Mapped, Pair
 from recon3d.sfm.verify_evidence import MatchEvidence, match_evidence, rotation_share
 from recon3d.sfm.verify_options import Drop, VerifyOptions
+from recon3d.sfm.verify_pairs import contradicted
 from recon3d.sfm.verify_sigma import pair_sigma_deg
 
 PHOTO_SIGMA_FACTOR = 2.5  # one photo may be this much worse determined than the model as a whole
 KNOWN_FOCAL_RANGE = 1.35  # factor on the focal length that a rotating camera may use when EXIF told it
 UNKNOWN_FOCAL_RANGE = 3.0
 FOCAL_LIMITS = (0.2, 20.0)  # of the long side: fisheye lenses and telescopes lie outside
+FLAT_SHARE = 0.9  # of the matches on one plane per pair
+FLAT_SIGMA = 1 / 3  # of the usual limit, where the lens is unknown too: the covariance sees only one explanation
+FLAT_PHOTOS = {True: 3, False: 4}  # a plane has two explanations in two photos; a lens needs more (Triggs, ECCV 1998)
 MIN_SPREAD = 1e-3  # camera positions relative to the distance of the points
 FRONT_PX = 4.0  # rays closer than this in pixels meet behind a camera by mere noise
 
@@ -60,10 +64,12 @@ def score_model(mapped: Mapped, pairs: Sequence[Pair], priors: Priors, options: 
             mapped, np.zeros(0, np.int64), (), broken, 0.0, {"mapper": mapped.mapper, "n_photos": len(mapped.photo)}
         )
     evidence = match_evidence(mapped, pairs)
+    agrees = (evidence.epipolar_px < options.tolerance_px) & ~_behind(evidence)
+    agrees &= ~contradicted(mapped, evidence)[evidence.pair]
     sigma = pair_sigma_deg(mapped, priors)
-    keep, drop = _judge_photos(mapped, evidence, sigma, options)
+    keep, drop = _judge_photos(mapped, evidence, agrees, sigma, options)
     inside = keep[evidence.view].all(axis=1)
-    numbers = _numbers(mapped, evidence, inside, sigma[np.ix_(keep, keep)], options)
+    numbers = _numbers(mapped, evidence, agrees, inside, sigma[np.ix_(keep, keep)], options)
     kept_pairs = [pair for pair in evidence.pairs if {pair.first, pair.second} <= set(mapped.photo[keep].tolist())]
     focal_known = bool((priors.sigma[:, 0] < 0.5).all())
     reach = KNOWN_FOCAL_RANGE if focal_known else UNKNOWN_FOCAL_RANGE
@@ -101,26 +107,30 @@ def _behind(evidence: MatchEvidence) -> Bool[np.ndarray, " m"]:
 
 
 def _judge_photos(
-    mapped: Mapped, evidence: MatchEvidence, sigma: Float64[np.ndarray, "n n"], options: VerifyOptions
+    mapped: Mapped,
+    evidence: MatchEvidence,
+    agrees: Bool[np.ndarray, " m"],
+    sigma: Float64[np.ndarray, "n n"],
+    options: VerifyOptions,
 ) -> tuple[Bool[np.ndarray, " n"], tuple[Drop, ...]]:
     """Drop photos one after the other, the worst first, until all that stay are supported."""
     keep, drop = np.ones(len(mapped.photo), bool), []
     while keep.sum() > 1:
-        agrees, support = _support(evidence, keep, options)
+        share, support = _support(evidence, agrees, keep, options)
         own_sigma = np.full(len(keep), np.inf)
         for row in np.flatnonzero(keep):
             others = keep.copy()
             others[row] = False
             own_sigma[row] = np.median(sigma[row, others])
         limit = PHOTO_SIGMA_FACTOR * options.max_sigma_deg
-        badness = np.max([0.5 / np.maximum(agrees, 1e-9), options.min_support / np.maximum(support, 1e-9)], axis=0)
+        badness = np.max([0.5 / np.maximum(share, 1e-9), options.min_support / np.maximum(support, 1e-9)], axis=0)
         badness = np.where(keep, np.maximum(badness, own_sigma / limit), 0.0)
         worst = int(np.argmax(badness))
         if badness[worst] <= 1.0 or keep.sum() == 2:
             break
         keep[worst] = False
         drop.append(
-            Drop(int(mapped.photo[worst]), _drop_reason(agrees[worst], support[worst], own_sigma[worst], options))
+            Drop(int(mapped.photo[worst]), _drop_reason(share[worst], support[worst], own_sigma[worst], options))
         )
     return keep, tuple(sorted(drop, key=lambda item: item.photo))
 
@@ -135,11 +145,11 @@ def _drop_reason(agrees: float, support: float, sigma: float, options: VerifyOpt
 
 
 def _support(
-    evidence: MatchEvidence, keep: Bool[np.ndarray, " n"], options: VerifyOptions
+    evidence: MatchEvidence, agrees: Bool[np.ndarray, " m"], keep: Bool[np.ndarray, " n"], options: VerifyOptions
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
     """Return, per photo, the share of its matches that agree, and how many of its keypoints have a depth."""
     inside = keep[evidence.view].all(axis=1)
-    good = inside & (evidence.epipolar_px < options.tolerance_px) & ~_behind(evidence)
+    good = inside & agrees
     deep = good & (evidence.angle_deg > options.min_angle_deg)
     n = len(keep)
     total, agreeing, support = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -155,16 +165,18 @@ def _support(
 def _numbers(
     mapped: Mapped,
     evidence: MatchEvidence,
+    agrees: Bool[np.ndarray, " m"],
     inside: Bool[np.ndarray, " m"],
     sigma: Float64[np.ndarray, "k k"],
     options: VerifyOptions,
 ) -> dict[str, Any]:
     m = max(int(inside.sum()), 1)
     behind = _behind(evidence) & inside
-    good = inside & (evidence.epipolar_px < options.tolerance_px) & ~behind
+    good = inside & agrees
     upper = sigma[np.triu_indices(len(sigma), 1)]
     ratio = mapped.cameras.K[:, 0, 0] / np.maximum(mapped.cameras.width, mapped.cameras.height)
-    homography = sum(pair.n_homography for pair in evidence.pairs) / max(sum(len(p.matches) for p in evidence.pairs), 1)
+    used = [evidence.pairs[k] for k in np.unique(evidence.pair[inside])]
+    homography = sum(pair.n_homography for pair in used) / max(sum(len(pair.matches) for pair in used), 1)
     return {
         "mapper": mapped.mapper,
         "n_photos": len(mapped.photo),
@@ -206,7 +218,9 @@ def _spread(mapped: Mapped) -> float:
 def _against(numbers: dict[str, Any], options: VerifyOptions) -> tuple[str, ...]:
     """Return the reasons against a model, the most telling first."""
     percent = {key: 100 * numbers[key] for key in numbers if key.endswith("_share")}
-    sigma = numbers["sigma_deg"]
+    flat = numbers["homography_share"] > FLAT_SHARE
+    sigma, n_flat = numbers["sigma_deg"], FLAT_PHOTOS[numbers["focal_known"]]
+    max_sigma = options.max_sigma_deg * (FLAT_SIGMA if flat and not numbers["focal_known"] else 1.0)
     found = [
         (
             numbers["rotation_share"] > options.max_rotation_share,
@@ -234,10 +248,15 @@ def _against(numbers: dict[str, Any], options: VerifyOptions) -> tuple[str, ...]
             f" points lie behind a camera that sees them",
         ),
         (
-            sigma is None or sigma > options.max_sigma_deg,
+            flat and numbers["n_kept"] < n_flat,
+            f"{numbers['n_kept']} photos of a flat scene ({percent['homography_share']:.0f} % of the matches lie on one"
+            f" plane) have several explanations: {n_flat} photos are needed",
+        ),
+        (
+            sigma is None or sigma > max_sigma,
             f"the photos do not determine the cameras: their relative poses are uncertain by"
             f" {'more than 90' if sigma is None else format(min(sigma, 90.0), '.1f')} degrees"
-            f" (limit {options.max_sigma_deg:g}); add photos between these, or give the calibration",
+            f" (limit {max_sigma:.2g}); add photos between these, or give the calibration",
         ),
     ]
     return tuple(text for wrong, text in found if wrong)
