@@ -161,7 +161,8 @@ def robust_sigma(problem: Problem, residual: Float64[np.ndarray, "o 2"]) -> floa
 
 def cauchy_weights(residual: Float64[np.ndarray, "o 2"], scale_px: float) -> Float64[np.ndarray, " o"]:
     """Return the weights of the Cauchy loss, ``1 / (1 + |r|^2 / scale^2)``."""
-    return 1.0 / (1.0 + (residual**2).sum(axis=1) / scale_px**2)
+    squared: Float64[np.ndarray, " o"] = (residual**2).sum(axis=1)
+    return 1.0 / (1.0 + squared / scale_px**2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -279,8 +280,11 @@ def _chunk_terms(
     )
 
 
-def _scatter(index: Int64[np.ndarray, "..."], value: Float64[np.ndarray, "..."], size: int) -> Float64[np.ndarray, " n"]:
-    return np.bincount(index.ravel(), value.ravel(), minlength=size)
+def _scatter(
+    index: Int64[np.ndarray, "..."], value: Float64[np.ndarray, "..."], size: int
+) -> Float64[np.ndarray, " n"]:
+    summed: Float64[np.ndarray, " n"] = np.bincount(index.ravel(), value.ravel(), minlength=size)
+    return summed
 
 
 def _safe_inverse(V: Float64[np.ndarray, "p 3 3"]) -> Float64[np.ndarray, "p 3 3"]:

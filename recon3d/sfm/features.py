@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Shaped, UInt8
 from PIL import Image
 
 from recon3d.core.files import atomic_path
@@ -24,7 +24,8 @@ def extract_task(
     Args:
         photo: path of the photo.
         mask: path of its mask, where True pixels are used.
-        target: the ``.npz`` to write: ``xy [k,2]`` in pixels of the upright photo, ``descriptors [k,128]``.
+        target: the ``.npz`` to write: ``xy [k,2]`` in pixels of the upright photo, ``descriptors [k,128]``,
+            ``rgb [k,3]``.
         max_image_size: long side at which features are found, in pixels.
         max_features: how many to keep, largest scales first.
         max_pixels: refuse photos with more pixels.
@@ -37,11 +38,18 @@ def extract_task(
     xy, descriptors = sift(image, max_image_size, max_features, rich)
     if mask is not None:
         use = read_mask(Path(mask), image.shape[1], image.shape[0])
-        column, row = np.clip(xy.astype(np.int64), 0, np.array(use.shape)[::-1] - 1).T
-        xy, descriptors = xy[use[row, column]], descriptors[use[row, column]]
+        kept = at_keypoints(use, xy)
+        xy, descriptors = xy[kept], descriptors[kept]
     with atomic_path(Path(target)) as temporary, temporary.open("wb") as file:
-        np.savez(file, xy=xy, descriptors=descriptors)
+        np.savez(file, xy=xy, descriptors=descriptors, rgb=at_keypoints(image, xy))
     return {"n_features": len(xy)}
+
+
+def at_keypoints(image: Shaped[np.ndarray, "h w *c"], xy: Float32[np.ndarray, "k 2"]) -> Shaped[np.ndarray, "k *c"]:
+    """Return the pixel under each keypoint."""
+    column, row = np.clip(xy.astype(np.int64), 0, np.array(image.shape[1::-1]) - 1).T
+    found: Shaped[np.ndarray, "k *c"] = image[row, column]
+    return found
 
 
 def sift(

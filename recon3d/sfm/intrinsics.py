@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -12,29 +12,29 @@ from recon3d.photos import Photo
 from recon3d.render.cameras import Cameras
 from recon3d.sfm.bundle import (
     CAUCHY_SIGMAS,
-    Adjusted,
     Priors,
+    Problem,
     adjust,
     cauchy_weights,
+    cost,
     linearise,
     make_layout,
-    make_problem,
     normal_equations,
 )
-from recon3d.sfm.types import Mapped
 
 # One standard deviation of what lenses and cameras usually are.
 FOCAL_EXIF = 0.03  # the tag is an integer of about 30 mm, and focus breathing adds to it
 FOCAL_UNKNOWN = 1.0
-ASPECT = 0.001  # square pixels
 CENTRE = 0.01  # of the long side
 CENTRE_CROP = 0.25
 RADIAL = (0.1, 0.03)
-TANGENTIAL = 0.001
 # When the photos overrule what was assumed.
 OVERRULE_SIGMAS = 5.0
-CROP_SHIFT = 0.04  # of the long side: no lens is this badly centred
-FOCAL_SPREAD = 0.01
+CROP_SHIFT = 0.06  # of the long side: no lens is this badly centred
+# Share of the robust cost that a further lens parameter must save before it is freed. Residuals of one photo are
+# correlated, so that a plain significance test always frees everything.
+CENTRE_GAIN = 0.01
+RADIAL2_GAIN = 0.02
 
 
 def group_photos(photos: Sequence[Photo], mode: str) -> Int64[np.ndarray, " n"]:
@@ -67,45 +67,126 @@ def _exif_key(photo: Photo) -> tuple[object, ...] | None:
     return known if any(known) else None
 
 
-def make_priors(
+@dataclass(frozen=True, eq=False)
+class Assumptions:
+    """What is taken as known of each camera group before its photos are adjusted.
+
+    Args:
+        size: width and height, ``[g,2]``.
+        focal_px: focal length by EXIF, NaN where unknown or overruled, ``[g]``.
+        cropped: groups whose principal point may lie far from the centre, ``[g]``.
+        free_centre: estimate the principal point of all groups, with a prior at the image centre.
+        free_radial2: estimate the second radial coefficient of all groups.
+        calibration: known ``fx fy cx cy k1 k2 p1 p2``; everything is fixed at it.
+    """
+
+    size: Float64[np.ndarray, "g 2"]
+    focal_px: Float64[np.ndarray, " g"]
+    cropped: Bool[np.ndarray, " g"]
+    free_centre: bool = False
+    free_radial2: bool = False
+    calibration: Float64[np.ndarray, "8"] | None = None
+
+    @property
+    def long_side(self) -> Float64[np.ndarray, " g"]:
+        """Long side of each group's photos in pixels."""
+        longest: Float64[np.ndarray, " g"] = self.size.max(axis=1)
+        return longest
+
+
+def assume(
     cameras: Cameras,
     group: Int64[np.ndarray, " n"],
     focal_px: Float64[np.ndarray, " n"],
-    cropped: Bool[np.ndarray, " n"],
-    principal_point: str,
-) -> Priors:
-    """Return the priors of each camera group.
+    calibration: Float64[np.ndarray, "8"] | None = None,
+) -> Assumptions:
+    """Return the assumptions at the start: EXIF is right, nothing is cropped, lenses are simple.
 
     Args:
         cameras: the cameras; their sizes matter.
         group: group of each camera, 0, 1, ... without gaps.
         focal_px: focal length by EXIF, NaN where unknown, ``[n]``.
-        cropped: photos whose principal point may lie far from the centre, ``[n]``.
-        principal_point: ``auto`` (prior), ``fixed`` at the centre or ``free`` without a prior.
+        calibration: known intrinsics.
     """
     _, firsts = np.unique(group, return_index=True)
     size = np.stack([cameras.width, cameras.height], 1)[firsts].astype(np.float64)
-    long_side = size.max(axis=1)
-    mean, sigma = np.zeros((len(firsts), 8)), np.zeros((len(firsts), 8))
-    known = np.isfinite(focal_px[firsts])
-    mean[:, 0] = np.log(np.where(known, focal_px[firsts], 1.2 * long_side))
+    return Assumptions(size, focal_px[firsts], np.zeros(len(firsts), bool), calibration=calibration)
+
+
+def make_priors(assumed: Assumptions) -> Priors:
+    """Return the priors of log f, log fy/fx, cx, cy, k1, k2, p1, p2 of each group that the assumptions amount to."""
+    n = len(assumed.size)
+    mean, sigma = np.zeros((n, 8)), np.zeros((n, 8))
+    if assumed.calibration is not None:
+        fx, fy = assumed.calibration[:2]
+        mean[:] = np.concatenate([[np.log(fx), np.log(fy / fx)], assumed.calibration[2:]])
+        return Priors(mean, sigma)
+    known = np.isfinite(assumed.focal_px)
+    mean[:, 0] = np.log(np.where(known, assumed.focal_px, 1.2 * assumed.long_side))
     sigma[:, 0] = np.where(known, FOCAL_EXIF, FOCAL_UNKNOWN)
-    mean[:, 2:4] = size / 2
-    centre = {"auto": np.where(cropped[firsts], CENTRE_CROP, CENTRE), "fixed": 0.0, "free": np.inf}[principal_point]
-    sigma[:, 2:4] = (centre * long_side)[:, None]
-    sigma[:, (1, 4, 5, 6, 7)] = (ASPECT, *RADIAL, TANGENTIAL, TANGENTIAL)
+    mean[:, 2:4] = assumed.size / 2
+    centre = np.where(assumed.cropped, CENTRE_CROP, CENTRE if assumed.free_centre else 0.0)
+    sigma[:, 2:4] = (centre * assumed.long_side)[:, None]
+    sigma[:, 4], sigma[:, 5] = RADIAL[0], RADIAL[1] if assumed.free_radial2 else 0.0
     return Priors(mean, sigma)
 
 
-
-def posterior_sigma(mapped: Mapped, adjusted: Adjusted, priors: Priors) -> Float64[np.ndarray, "g 8"]:
-    """Return one standard deviation of the intrinsics after the adjustment, 0 where fixed, ``[g,8]``."""
-    problem = adjusted.problem
+def posterior_sigma(problem: Problem, sigma_px: float, priors: Priors) -> Float64[np.ndarray, "g 8"]:
+    """Return one standard deviation of the intrinsics given photos and priors, 0 where fixed, ``[g,8]``."""
     at, layout = linearise(problem), make_layout(problem, priors)
-    weight = cauchy_weights(at.residual, CAUCHY_SIGMAS * adjusted.sigma_px) / adjusted.sigma_px**2
-    normal = normal_equations(problem, at, weight, priors, layout, damping=1e-9)
-    n_poses = 6 * len(problem.pose)
-    covariance = np.linalg.pinv(normal.reduced, hermitian=True)
+    weight = cauchy_weights(at.residual, CAUCHY_SIGMAS * sigma_px) / sigma_px**2
+    normal = normal_equations(problem, at, weight, priors, layout)
+    covariance = np.linalg.pinv(normal.reduced, rcond=1e-12, hermitian=True)
     sigma = np.zeros_like(priors.sigma)
-    sigma[priors.sigma > 0] = np.sqrt(np.maximum(np.diag(covariance)[n_poses:], 0.0))
+    sigma[priors.sigma > 0] = np.sqrt(np.maximum(np.diag(covariance)[6 * len(problem.pose) :], 0.0))
     return sigma
+
+
+def find_crops(problem: Problem, assumed: Assumptions) -> Bool[np.ndarray, " g"]:
+    """Return the groups whose principal point lies where only a crop puts it.
+
+    The photos are adjusted with nearly free principal points; a group counts as cropped when its own lies more than
+    CROP_SHIFT of the long side off the centre, and off by more than OVERRULE_SIGMAS of its uncertainty.
+
+    Args:
+        problem: an adjusted model.
+        assumed: what it was adjusted with.
+    """
+    loose = make_priors(replace(assumed, cropped=np.ones_like(assumed.cropped)))
+    result = adjust(problem, loose, tolerance=1e-4)
+    shift = np.abs(result.problem.intrinsics[:, 2:4] - loose.mean[:, 2:4])
+    sigma = posterior_sigma(result.problem, result.sigma_px, loose)[:, 2:4]
+    far = (shift > CROP_SHIFT * assumed.long_side[:, None]) & (shift > OVERRULE_SIGMAS * sigma)
+    cropped: Bool[np.ndarray, " g"] = far.any(axis=1)
+    return cropped
+
+
+def drop_overruled_focals(problem: Problem, assumed: Assumptions) -> Assumptions:
+    """Return the assumptions without the EXIF focal lengths that the photos contradict."""
+    off = np.abs(problem.intrinsics[:, 0] - np.log(assumed.focal_px))
+    return replace(assumed, focal_px=np.where(off > 3.0 * FOCAL_EXIF, np.nan, assumed.focal_px))
+
+
+def choose_lens(problem: Problem, assumed: Assumptions) -> tuple[Assumptions, dict[str, float]]:
+    """Free the second radial coefficient and the principal point where they explain the photos clearly better.
+
+    Returns:
+        The assumptions, and the share of the robust cost that each of the two saved.
+    """
+    gains = {}
+    richer = replace(assumed, free_radial2=True)
+    gains["free_radial2"] = _gain(problem, assumed, richer)
+    if gains["free_radial2"] > RADIAL2_GAIN:
+        assumed = richer
+    richer = replace(assumed, free_centre=True)
+    gains["free_centre"] = _gain(problem, assumed, richer)
+    return (richer if gains["free_centre"] > CENTRE_GAIN else assumed), gains
+
+
+def _gain(problem: Problem, simple: Assumptions, richer: Assumptions) -> float:
+    """Return the share of the robust cost of the residuals that a richer lens model saves."""
+    flat = np.full((len(problem.intrinsics), 8), np.inf)
+    before = adjust(problem, make_priors(simple), tolerance=1e-4)
+    after = adjust(before.problem, make_priors(richer), tolerance=1e-4)
+    costs = [cost(a.problem, a.residual, before.sigma_px, Priors(flat, flat)) for a in (before, after)]
+    return 1.0 - costs[1] / max(costs[0], 1e-300)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float64
 
+from recon3d.core.files import atomic_path
 from recon3d.render.cameras import Cameras
 from recon3d.scene import Points
-from recon3d.sfm.matching import load_pairs, to_pycolmap
+from recon3d.sfm.matching import to_pycolmap
 from recon3d.sfm.types import Mapped, MapperName, Pair
 
 if TYPE_CHECKING:
@@ -65,44 +67,20 @@ def _write_image(database: pycolmap.Database, photo: int, group: int, features: 
         database.write_keypoints(photo + 1, data["xy"].astype(np.float32))
 
 
-def map_task(
-    mapper: MapperName,
-    features: Sequence[str],
-    cameras: Sequence[dict[str, Any]],
-    group: Sequence[int],
-    pairs: str,
-    target: str,
-    seed: int,
-    calibrated: bool,
-) -> dict[str, Any]:
-    """Map the photos and write every model as a COLMAP folder ``target/<k>``, the largest first (a worker task).
+def run_mapper(mapper: MapperName, database: Path, n_photos: int, seed: int, calibrated: bool) -> list[Mapped]:
+    """Return the models of a mapper, the largest first.
 
     Args:
         mapper: ``incremental`` or ``global``.
-        features: path of each photo's features.
-        cameras: first guess of each photo's camera.
-        group: camera group of each photo.
-        pairs: the ``.npz`` of verified pairs.
-        target: folder for the models and the database ``database.db``.
+        database: from :func:`build_database`; the mappers may write beside it.
+        n_photos: photos in the database.
         seed: seed of the mapper's random choices.
         calibrated: keep the given intrinsics fixed.
-
-    Returns:
-        ``{"n_models": k}``.
     """
-    import pycolmap
-
-    pycolmap.logging.minloglevel = 2
-    folder = Path(target)
-    folder.mkdir(parents=True, exist_ok=True)
-    build_database(folder / "database.db", features, cameras, group, load_pairs(Path(pairs)))
     run = incremental_models if mapper == "incremental" else global_models
-    models = run(folder / "database.db", len(features), seed, calibrated)
+    models = [model for model in run(database, n_photos, seed, calibrated) if model.num_reg_images() >= 2]
     models.sort(key=lambda model: (-model.num_reg_images(), -model.num_points3D(), min(model.reg_image_ids())))
-    for k, model in enumerate(models):
-        (folder / str(k)).mkdir(exist_ok=True)
-        model.write_binary(folder / str(k))
-    return {"n_models": len(models)}
+    return [to_mapped(model, mapper) for model in models]
 
 
 def incremental_models(database: Path, n_photos: int, seed: int, calibrated: bool) -> list[pycolmap.Reconstruction]:
@@ -187,3 +165,23 @@ def _to_points(model: pycolmap.Reconstruction, rows: dict[int, int]) -> Points:
         obs_view=np.array([rows[image] for _, image, _ in flat], np.int32),
         obs_xy=xy,
     )
+
+
+def save_mapped(path: Path, mapped: Mapped) -> None:
+    """Write a model to an ``.npz``, atomically."""
+    cameras, points = mapped.cameras, mapped.points
+    distortion = np.zeros((len(cameras), 4)) if cameras.distortion is None else cameras.distortion
+    arrays = {"photo": mapped.photo, "camera_group": mapped.camera_group, "distortion": distortion}
+    arrays |= {name: getattr(cameras, name) for name in ("cam_from_world", "K", "width", "height")}
+    arrays |= {item.name: getattr(points, item.name) for item in fields(points)}
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, mapper=np.array(mapped.mapper), **arrays)
+
+
+def load_mapped(path: Path) -> Mapped:
+    """Read what :func:`save_mapped` wrote."""
+    with np.load(path, allow_pickle=False) as data:
+        cameras = Cameras(*(data[name] for name in ("cam_from_world", "K", "width", "height", "distortion")))
+        points = Points(**{item.name: data[item.name] for item in fields(Points)})
+        mapper: Any = str(data["mapper"])
+        return Mapped(mapper, data["photo"], cameras, data["camera_group"], points)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,7 +174,7 @@ def load_pairs(path: Path) -> list[Pair]:
     """Read what :func:`save_pairs` wrote."""
     with np.load(path, allow_pickle=False) as data:
         head, config, offset, matches, xy = (data[name] for name in ("head", "config", "offset", "matches", "xy"))
-    spans = [slice(start, stop) for start, stop in zip(offset[:-1], offset[1:], strict=True)]
+    spans = [slice(*ends) for ends in pairwise(offset)]
     return [
         Pair(int(first), int(second), matches[span], xy[span], int(n_putative), int(n_homography), str(name))
         for (first, second, n_putative, n_homography), name, span in zip(head, config, spans, strict=True)

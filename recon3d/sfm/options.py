@@ -17,7 +17,8 @@ class SfmOptions:
 
     Args:
         mapper: ``auto`` runs incremental and global mapping and keeps the better verified model.
-        pairs: which photos are matched; ``auto`` = all pairs up to 80 photos, then neighbours in name order plus retrieval.
+        pairs: which photos are matched; ``auto`` = all pairs up to 80 photos, then neighbours in name order and those of
+            similar appearance.
         intrinsics: ``auto`` shares one camera among photos of one size unless EXIF says otherwise, and verifies it.
         principal_point: ``auto`` frees it only where the photos determine it well.
         calibration: known intrinsics ``fx,fy,cx,cy[,k1,k2,p1,p2]`` in pixels of the upright photos; kept fixed.
@@ -55,5 +56,7 @@ def parse_calibration(text: str) -> Float64[np.ndarray, "8"]:
         values = np.array([np.nan])
     if values.size not in (4, 8) or not np.isfinite(values).all() or values[:2].min() <= 0:
         example = "--sfm.calibration 689.9,691.0,380.2,251.7"
-        raise UsageError("calibration is not readable", got=text, expected="fx,fy,cx,cy or all eight", fix=f"write {example}")
+        raise UsageError(
+            "calibration is not readable", got=text, expected="fx,fy,cx,cy or all eight", fix=f"write {example}"
+        )
     return np.concatenate([values, np.zeros(8 - values.size)])

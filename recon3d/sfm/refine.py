@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64
 
 from recon3d.render.cameras import Cameras
 from recon3d.scene import Points
 from recon3d.sfm.bundle import Adjusted, Priors, Problem, adjust, make_problem, to_cameras
+from recon3d.sfm.intrinsics import Assumptions, choose_lens, drop_overruled_focals, find_crops, make_priors
 from recon3d.sfm.mapping import mapper_options, to_mapped
 from recon3d.sfm.types import Mapped
 
@@ -70,10 +70,9 @@ def _to_reconstruction(mapped: Mapped, database: Path) -> Any:
     return model
 
 
-def adjust_mapped(mapped: Mapped, priors: Priors) -> tuple[Mapped, Adjusted]:
+def adjust_mapped(mapped: Mapped, priors: Priors, tolerance: float = 1e-5) -> tuple[Mapped, Adjusted]:
     """Adjust a model; ``priors`` counts the groups that occur in it in ascending order."""
-    _, group = np.unique(mapped.camera_group, return_inverse=True)
-    result = adjust(make_problem(mapped.cameras, group, mapped.points), priors)
+    result = adjust(_problem(mapped), priors, tolerance=tolerance)
     return with_problem(mapped, result.problem), result
 
 
@@ -83,10 +82,12 @@ def with_problem(mapped: Mapped, problem: Problem) -> Mapped:
     return replace(mapped, cameras=to_cameras(problem, mapped.cameras), points=points)
 
 
-def filter_observations(mapped: Mapped, adjusted: Adjusted, min_track: int) -> Mapped:
+def filter_observations(mapped: Mapped, adjusted: Adjusted, min_track: int = 2) -> Mapped:
     """Remove outlier observations, points behind a camera, and points with too few views or too small an angle."""
     length = np.linalg.norm(adjusted.residual, axis=1)
-    depth = mapped.cameras.project(mapped.points.xyz[mapped.points.obs_point], mapped.points.obs_view.astype(np.int64))[1]
+    depth = mapped.cameras.project(mapped.points.xyz[mapped.points.obs_point], mapped.points.obs_view.astype(np.int64))[
+        1
+    ]
     keep = (length < max(MAX_SIGMAS * adjusted.sigma_px, 1.0)) & (depth > 0)
     points = keep_observations(mapped.points, keep, min_track)
     angle = triangulation_angles(mapped.cameras, points)
@@ -142,27 +143,76 @@ def with_errors(mapped: Mapped) -> Mapped:
     return replace(mapped, points=replace(points, error_px=error))
 
 
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """A model after refinement, with what was learned of its cameras.
+
+    Args:
+        mapped: the model; its points carry their mean reprojection error.
+        assumed: the assumptions that held in the end.
+        adjusted: the last adjustment.
+        notes: what the photos overruled, in plain words.
+        gains: share of the robust cost that each further lens parameter saved.
+    """
+
+    mapped: Mapped
+    assumed: Assumptions
+    adjusted: Adjusted
+    notes: tuple[str, ...]
+    gains: dict[str, float]
+
+
 def refine(
-    mapped: Mapped, priors: Priors, database: Path, n_photos: int, seed: int, rounds: Sequence[int] = (0, 1)
-) -> tuple[Mapped, Adjusted]:
-    """Adjust, triangulate anew and filter in turn until the model has settled.
+    mapped: Mapped,
+    assumed: Assumptions,
+    principal_point: str,
+    database: Path,
+    n_photos: int,
+    seed: int,
+    known: bool = False,
+) -> Refined:
+    """Adjust with priors, find out what the photos overrule, triangulate anew and filter, until the model has settled.
 
     Args:
         mapped: the model of a mapper.
-        priors: priors of its camera groups, in ascending order of their numbers.
+        assumed: what is known of its camera groups, in ascending order of their numbers.
+        principal_point: ``auto``, ``fixed`` at the centre or ``free`` with a prior.
         database: the COLMAP database of the capture.
         n_photos: photos in the capture.
         seed: seed of the triangulation.
-        rounds: one entry per repetition.
-
-    Returns:
-        The refined model with errors per point, and the last adjustment.
+        known: the poses were given and have no points yet: triangulate before anything else.
     """
-    min_track = 2
-    mapped, adjusted = adjust_mapped(mapped, priors)
-    for _ in rounds:
+    notes: list[str] = []
+    gains: dict[str, float] = {}
+    if known:
         mapped = retriangulate(mapped, database, n_photos, seed)
-        mapped, adjusted = adjust_mapped(mapped, priors)
-        mapped = filter_observations(mapped, adjusted, min_track)
-        mapped, adjusted = adjust_mapped(mapped, priors)
-    return with_errors(mapped), adjusted
+    mapped, _ = adjust_mapped(mapped, make_priors(assumed), tolerance=1e-3)
+    if assumed.calibration is None:
+        assumed = _question(mapped, assumed, principal_point, notes)
+    for last in (False, True):
+        mapped, _ = adjust_mapped(mapped, make_priors(assumed), tolerance=1e-3)
+        mapped = retriangulate(mapped, database, n_photos, seed)
+        mapped, adjusted = adjust_mapped(mapped, make_priors(assumed), tolerance=1e-3)
+        mapped = filter_observations(mapped, adjusted)
+        if not last and assumed.calibration is None and principal_point == "auto":
+            assumed, gains = choose_lens(_problem(mapped), assumed)
+    mapped, adjusted = adjust_mapped(mapped, make_priors(assumed), tolerance=1e-6)
+    return Refined(with_errors(mapped), assumed, adjusted, tuple(notes), gains)
+
+
+def _question(mapped: Mapped, assumed: Assumptions, principal_point: str, notes: list[str]) -> Assumptions:
+    """Ask the photos about EXIF focal lengths and about crops."""
+    if principal_point != "fixed":
+        assumed = replace(assumed, free_centre=principal_point == "free", cropped=find_crops(_problem(mapped), assumed))
+    loosened = replace(assumed, focal_px=np.full_like(assumed.focal_px, np.nan))
+    free = adjust(_problem(mapped), make_priors(loosened), tolerance=1e-3).problem
+    kept = drop_overruled_focals(free, assumed)
+    for g in np.flatnonzero(np.isfinite(assumed.focal_px) & ~np.isfinite(kept.focal_px)):
+        found, stated = np.exp(free.intrinsics[g, 0]), assumed.focal_px[g]
+        notes.append(f"EXIF states a focal length of {stated:.0f} px, the photos say {found:.0f} px: EXIF was ignored.")
+    return kept
+
+
+def _problem(mapped: Mapped) -> Problem:
+    _, group = np.unique(mapped.camera_group, return_inverse=True)
+    return make_problem(mapped.cameras, group, mapped.points)

@@ -1,0 +1,108 @@
+"""Stages that a run can resume: pure functions of their key, written atomically, skipped while their output is valid."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recon3d.core.errors import FormatError
+from recon3d.core.files import read_capped, sha256_file, write_json
+
+_DONE = "done.json"
+_MAX_DONE_BYTES = 1 << 28
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What one stage left behind.
+
+    Args:
+        folder: its files.
+        value: its JSON value.
+        key: hash of everything that it depends on.
+        reused: whether an earlier run had made it already.
+        seconds: wall time of the run that made it.
+    """
+
+    folder: Path
+    value: Any
+    key: str
+    reused: bool
+    seconds: float
+
+
+class StageStore:
+    """The stages of one output folder.
+
+    A stage is built in a folder of its own under a temporary name and renamed when it is complete. So a kill leaves
+    either no trace of it or all of it, and a re-run starts with the first stage that is missing or out of date.
+
+    Args:
+        root: folder for the stages; created.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def run(self, name: str, inputs: Mapping[str, Any], build: Callable[[Path], Any]) -> StageResult:
+        """Return the result of a stage, building it only when no valid one is there.
+
+        Args:
+            name: of the stage; a file name.
+            inputs: everything that the result depends on, JSON-ready (keys of earlier stages, options, hashes).
+            build: writes files into the folder that it is given and returns a JSON-ready value.
+        """
+        key, folder = stage_key(name, inputs), self.root / name
+        found = _valid(folder, key)
+        if found is not None:
+            return StageResult(folder, found["value"], key, True, found["seconds"])
+        return self.rerun(name, inputs, build)
+
+    def rerun(self, name: str, inputs: Mapping[str, Any], build: Callable[[Path], Any]) -> StageResult:
+        """Build a stage even when a valid result is there; arguments as in :meth:`run`."""
+        key, folder = stage_key(name, inputs), self.root / name
+        partial = self.root / f".{name}.partial"
+        for path in (partial, folder):
+            shutil.rmtree(path, ignore_errors=True)
+        partial.mkdir(parents=True)
+        start = time.perf_counter()
+        value = json.loads(json.dumps(build(partial), allow_nan=False))
+        seconds = round(time.perf_counter() - start, 3)
+        files = {
+            str(path.relative_to(partial)): sha256_file(path) for path in sorted(partial.rglob("*")) if path.is_file()
+        }
+        write_json(partial / _DONE, {"key": key, "value": value, "seconds": seconds, "files": files})
+        os.replace(partial, folder)
+        return StageResult(folder, value, key, False, seconds)
+
+
+def stage_key(name: str, inputs: Mapping[str, Any]) -> str:
+    """Return the hash of a stage's name and inputs, SHA-256 of canonical JSON."""
+    text = json.dumps([name, inputs], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _valid(folder: Path, key: str) -> dict[str, Any] | None:
+    """Return the manifest of a stage that was built for ``key`` and whose files are unchanged."""
+    path = folder / _DONE
+    if not path.is_file():
+        return None
+    try:
+        done = json.loads(read_capped(path, _MAX_DONE_BYTES))
+    except (FormatError, ValueError):
+        return None
+    if not isinstance(done, dict) or done.get("key") != key:
+        return None
+    for name, digest in done["files"].items():
+        file = folder / name
+        if not file.is_file() or sha256_file(file) != digest:
+            return None
+    return done

@@ -1,0 +1,320 @@
+"""`reconstruct`: photos in, an output folder with cameras, points, undistorted photos and a report out."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from recon3d import __version__
+from recon3d.assembly import assemble, make_views, summarize_pairs
+from recon3d.core.budget import Budget, make_budget
+from recon3d.core.errors import InputError, ResultError, UsageError
+from recon3d.core.files import sha256_file
+from recon3d.core.progress import Progress, make_progress
+from recon3d.core.stages import StageStore
+from recon3d.core.workers import TaskFailure, WorkerOptions
+from recon3d.photos import Photo, PhotoOptions, PhotoSet, load_photos, read_thumbnails
+from recon3d.plan import Plan, make_plan
+from recon3d.report import ReportInputs, write_report
+from recon3d.scene import Scene, View
+from recon3d.scene_io import output_name
+from recon3d.sfm.engine import CameraSearch, Tools, find_cameras, run_shown
+from recon3d.sfm.finish import Finished, load_finished
+from recon3d.sfm.options import SfmOptions
+from recon3d.sfm.scale import ScaleOptions
+from recon3d.sfm.undistort import undistortion_tasks
+
+_LOG = logging.getLogger(__name__)
+WORK = ".recon3d"  # folder of the stages inside the output folder
+MAX_MEAN_ERROR_PX = 2.0
+MIN_PLACED = 0.5
+
+
+@dataclass(frozen=True)
+class ReconstructOptions:
+    """How photos become a scene.
+
+    Args:
+        photos: which photos are read.
+        sfm: how cameras are found.
+        scale: where metres come from.
+        engine: ``sfm`` is classical structure from motion, and what ``auto`` takes.
+        keep_gauge: keep the mapper's frame instead of levelling the scene.
+        max_memory: memory to plan for, such as ``4GB``; default: 80 % of what is free.
+        max_time: wall time to plan for, such as ``10m``; the photos are scaled down to keep it.
+        threads: processes that compute at the same time; default: the cores. It changes no bit of the result.
+        quiet: show no progress.
+    """
+
+    photos: PhotoOptions = field(default_factory=PhotoOptions)
+    sfm: SfmOptions = field(default_factory=SfmOptions)
+    scale: ScaleOptions = field(default_factory=ScaleOptions)
+    engine: Literal["auto", "sfm"] = "auto"
+    keep_gauge: bool = False
+    max_memory: str | None = None
+    max_time: str | None = None
+    threads: int | None = None
+    quiet: bool = False
+
+
+def reconstruct(
+    source: str | Path | Sequence[str | Path],
+    options: ReconstructOptions | None = None,
+    *,
+    out: str | Path | None = None,
+    **overrides: Any,
+) -> Scene:
+    """Find cameras and points from photos and write the output folder.
+
+    A run that was interrupted, or is repeated, continues with the first stage that is missing or out of date.
+
+    Args:
+        source: a folder of photos, a glob pattern, a video, or a list of paths.
+        options: how; None = defaults.
+        out: output folder; None = ``NAME_recon3d`` beside the input.
+        **overrides: fields of :class:`ReconstructOptions` to replace, for example ``quiet=True``.
+
+    Returns:
+        The scene, with ``root`` set to the output folder.
+
+    Raises:
+        UsageError: an option is unknown or wrong.
+        InputError: nothing usable in the input.
+        ResultError: refused, because no model can be trusted; ``report.html`` says why.
+        ResourceError: the memory does not suffice, or the disk is full.
+    """
+    options = _overridden(options or ReconstructOptions(), overrides)
+    budget = make_budget(options.max_memory, options.max_time, options.threads)
+    folder = default_out(source) if out is None else Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("the output folder is a file", got=folder, fix="choose another --out")
+    run = _Run(folder, options, budget, make_progress(options.quiet))
+    return run.execute(source)
+
+
+def _overridden(options: ReconstructOptions, overrides: Mapping[str, Any]) -> ReconstructOptions:
+    known = [item.name for item in fields(ReconstructOptions)]
+    unknown = sorted(set(overrides) - set(known))
+    if unknown:
+        raise UsageError("unknown option", got=", ".join(unknown), expected=", ".join(known))
+    return replace(options, **overrides)
+
+
+def default_out(source: str | Path | Sequence[str | Path]) -> Path:
+    """Return the output folder of a source: ``NAME_recon3d`` beside the folder, the video, or the folder of the files."""
+    first = Path(source if isinstance(source, str | Path) else source[0]) if source else Path()
+    base = first
+    while any(mark in base.name for mark in "*?["):
+        base = base.parent
+    if base == first and not first.is_dir() and not isinstance(source, str | Path):
+        base = first.parent
+    base = base.absolute()
+    return base.parent / f"{base.stem if base.is_file() else base.name}_recon3d"
+
+
+class _Run:
+    """One execution of the pipeline."""
+
+    def __init__(self, folder: Path, options: ReconstructOptions, budget: Budget, progress: Progress) -> None:
+        self.folder, self.options, self.budget, self.progress = folder.absolute(), options, budget, progress
+        self.store = StageStore(self.folder / WORK)
+        self.seconds: dict[str, float] = {}
+
+    def execute(self, source: str | Path | Sequence[str | Path]) -> Scene:
+        """Run all stages."""
+        photos = self.read_photos(source)
+        searched = [photo for photo in photos.photos if photo.duplicate_of is None]
+        if len(searched) < 2:
+            raise InputError(
+                "at least two different photos are needed",
+                got=f"{len(searched)} usable of {len(photos.photos) + len(photos.rejected)} files",
+                fix="take more photos from different places",
+            )
+        plan = make_plan(searched, self.options.sfm, self.budget, self.store)
+        sfm = replace(self.options.sfm, max_image_size=plan.max_image_size, pairs=plan.pairs)
+        tools = Tools(self.store, self.workers(plan), self.progress, self.options.photos.max_pixels)
+        search = find_cameras(searched, sfm, tools, photos.known_poses)
+        self.seconds |= search.seconds
+        if not search.verdict.trusted or search.model is None:
+            self.refuse(photos, searched, search, plan)
+        return self.finish(photos, searched, search, tools, plan)
+
+    def workers(self, plan: Plan) -> WorkerOptions:
+        return WorkerOptions(n_workers=plan.n_workers)
+
+    def read_photos(self, source: str | Path | Sequence[str | Path]) -> PhotoSet:
+        """Check all photos; this is repeated in every run, since files may have changed."""
+        work = self.folder / WORK / "photos"
+        memory = max(self.budget.max_memory_bytes // self.budget.n_threads, 1 << 28)
+        workers = WorkerOptions(self.budget.n_threads, memory, timeout_s=60.0)
+        options = replace(self.options.photos, exclude=(*self.options.photos.exclude, self.folder))
+        with self.progress.stage("checking photos") as shown:
+            photos = load_photos(source, options, work, workers, lambda _: shown.advance())
+            for item in photos.rejected:
+                shown.note(f"skipped {item.key}: {item.reason}")
+        return photos
+
+    def refuse(self, photos: PhotoSet, searched: Sequence[Photo], search: CameraSearch, plan: Plan) -> None:
+        """Write a report that says why, and raise."""
+        (self.folder / "scene.json").unlink(missing_ok=True)
+        views = make_views(photos, search, searched, trusted=False)
+        reasons = search.verdict.refused_because
+        self.write_report(photos, views, None, search, searched, [*plan.notes, *reasons])
+        raise ResultError(
+            "refused: no model of the cameras can be trusted",
+            got="; ".join(reasons),
+            fix=f"move between photos, with three quarters overlap; see {self.folder / 'report.html'}",
+        )
+
+    def finish(
+        self, photos: PhotoSet, searched: Sequence[Photo], search: CameraSearch, tools: Tools, plan: Plan
+    ) -> Scene:
+        """Finish the verified model and write everything."""
+        done = self.finish_model(photos, searched, search, tools)
+        views = make_views(photos, search, searched, trusted=True)
+        scene = assemble(photos, searched, views, done)
+        warnings = [*plan.notes, *search.description["notes"], *search.verdict.warnings, *done.warnings]
+        checks = failed_checks(scene, len(photos.photos))
+        scene = replace(
+            scene,
+            metrics={"verification": dict(search.verdict.metrics), "lens": dict(search.description), **done.metrics},
+            provenance={
+                "recon3d": __version__,
+                "versions": versions(),
+                "options": self.options_json(),
+                "plan": asdict(plan),
+                "stage_key": search.key,
+                "warnings": warnings,
+                "failed_checks": checks,
+            },
+        )
+        images = self.undistort(photos, scene, tools, search.key)
+        self.write_report(photos, views, scene, search, searched, [*warnings, *checks])
+        with self.progress.stage("writing"):
+            return scene.save(self.folder, [*images, self.folder / "report.html"])
+
+    def finish_model(self, photos: PhotoSet, searched: Sequence[Photo], search: CameraSearch, tools: Tools) -> Finished:
+        """Return the verified model with uncertainties, in its final world."""
+        model = search.model
+        if model is None:
+            raise ResultError("there is no model to finish")
+        task = {
+            "model": str(model),
+            "description": dict(search.description),
+            "drop": [drop.photo for drop in search.verdict.drop],
+            "features": list(search.features),
+            "keys": [photo.key for photo in searched],
+            "gps": [photo.exif.gps for photo in searched],
+            "scale": asdict(self.options.scale),
+            "keep_gauge": self.options.keep_gauge or photos.known_poses is not None,
+            "calibration": self.options.sfm.calibration,
+            "seed": self.options.sfm.seed,
+        }
+        inputs = {name: task[name] for name in ("drop", "keys", "gps", "scale", "keep_gauge", "calibration", "seed")}
+
+        def build(folder: Path) -> Any:
+            tasks = [{**task, "target": str(folder)}]
+            (result,) = run_shown("recon3d.sfm.finish:finish_task", tasks, tools, "measuring uncertainty")
+            if isinstance(result, TaskFailure):
+                kind = UsageError if result.error == "UsageError" else InputError if result.error else ResultError
+                raise kind("the cameras could not be finished", got=result.reason)
+            return result
+
+        stage = self.store.run("finished", {"model": search.key, **inputs}, build)
+        self.seconds["finished"] = stage.seconds
+        return load_finished(stage.folder, stage.value)
+
+    def undistort(self, photos: PhotoSet, scene: Scene, tools: Tools, key: str) -> list[Path]:
+        """Write the undistorted photos to ``images/``."""
+        paths = {photo.key: photo.path for photo in photos.photos}
+        names = [output_name(view.key) for view in scene.registered]
+        inputs = {
+            "cameras": [key, scene.cameras.K.tolist(), scene.pinhole_cameras.K.tolist()],
+            "photos": [[view.key, view.sha256] for view in scene.registered],
+            "distortion": None if scene.cameras.distortion is None else scene.cameras.distortion.tolist(),
+        }
+        target = self.folder / "images"
+        target.mkdir(parents=True, exist_ok=True)
+        for path in target.iterdir():
+            if path.name not in names and path.is_file():
+                path.unlink()
+
+        def build(folder: Path) -> dict[str, str]:
+            sources = [paths[view.key] for view in scene.registered]
+            targets = [target / name for name in names]
+            tasks = undistortion_tasks(
+                scene.cameras, scene.pinhole_cameras, sources, targets, self.options.photos.max_pixels
+            )
+            results = run_shown("recon3d.sfm.undistort:undistort_task", tasks, tools, "undistorting photos")
+            for view, result in zip(scene.registered, results, strict=True):
+                if isinstance(result, TaskFailure):
+                    raise InputError(f"{view.key} could not be undistorted", got=result.reason)
+            return {name: sha256_file(target / name) for name in names}
+
+        stage = self.store.run("undistorted", inputs, build)
+        if any(not (target / name).is_file() or sha256_file(target / name) != stage.value[name] for name in names):
+            stage = self.store.rerun("undistorted", inputs, build)
+        self.seconds["undistorted"] = stage.seconds
+        return [target / name for name in names]
+
+    def write_report(
+        self,
+        photos: PhotoSet,
+        views: Sequence[View],
+        scene: Scene | None,
+        search: CameraSearch,
+        searched: Sequence[Photo],
+        warnings: Sequence[str],
+    ) -> None:
+        """Write ``report.html``."""
+        report = ReportInputs(
+            title=photos.root.name or "capture",
+            views=views,
+            scene=scene,
+            thumbnails=read_thumbnails(photos, self.folder / WORK / "photos"),
+            pairs=summarize_pairs(search, searched),
+            timings=self.seconds,
+            settings=self.options_json(),
+            warnings=list(warnings),
+            provenance={"recon3d": __version__, **versions()},
+        )
+        with self.progress.stage("writing the report"):
+            write_report(report, self.folder / "report.html")
+
+    def options_json(self) -> dict[str, Any]:
+        """Return the options that decide the result, JSON-ready."""
+        options = asdict(self.options)
+        for name in ("quiet", "threads"):
+            del options[name]
+        return {name: _plain(value) for name, value in options.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def failed_checks(scene: Scene, n_usable: int) -> list[str]:
+    """Return what a written result falls short in (exit code 7)."""
+    found = []
+    if len(scene.registered) < MIN_PLACED * n_usable:
+        found.append(f"only {len(scene.registered)} of {n_usable} usable photos could be placed")
+    error = float(scene.points.error_px.mean()) if len(scene.points) else 0.0
+    if error > MAX_MEAN_ERROR_PX:
+        found.append(f"the mean reprojection error of {error:.1f} px is above {MAX_MEAN_ERROR_PX:g} px")
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what computes the result."""
+    from importlib.metadata import version
+
+    names = ("numpy", "scipy", "pycolmap", "pillow")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -1,0 +1,287 @@
+"""The classical camera engine: features, matches, both mappers, verification, and a second try with richer features."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recon3d.core.errors import ResultError
+from recon3d.core.progress import Progress
+from recon3d.core.seeds import derive
+from recon3d.core.stages import StageResult, StageStore
+from recon3d.core.workers import Outcome, TaskFailure, WorkerOptions, run_tasks
+from recon3d.photos import Photo
+from recon3d.sfm.intrinsics import group_photos
+from recon3d.sfm.known import known_cameras
+from recon3d.sfm.mapping import load_mapped, save_mapped
+from recon3d.sfm.matching import guess_camera, load_pairs, save_pairs
+from recon3d.sfm.options import SfmOptions
+from recon3d.sfm.retrieval import PairOptions, select_pairs
+from recon3d.sfm.solve import Capture
+from recon3d.sfm.types import Mapped, Pair
+from recon3d.sfm.verify import Verdict, verify
+
+PAIRS_PER_TASK = 32
+FEW_PLACED = 0.9  # below this share of the photos the richer features are tried
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every stage of a run works with.
+
+    Args:
+        store: the stages of the output folder.
+        workers: how many processes, and their limits.
+        progress: where progress is shown.
+        max_pixels: larger photos are not decoded.
+    """
+
+    store: StageStore
+    workers: WorkerOptions
+    progress: Progress
+    max_pixels: int
+
+
+@dataclass(frozen=True, eq=False)
+class CameraSearch:
+    """What the engine found.
+
+    Args:
+        verdict: the verification's judgement of all models.
+        model: file of the chosen model; None when there is none.
+        description: what its refinement learned, see ``recon3d.sfm.solve.describe``.
+        features: path of each photo's features; empty where none were found.
+        pairs: verified pairs.
+        group: camera group of each photo.
+        key: hash of everything that the result depends on.
+        seconds: wall time of each stage, in order.
+        rich: whether the richer features were needed.
+    """
+
+    verdict: Verdict
+    model: Path | None
+    description: Mapping[str, Any]
+    features: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    group: tuple[int, ...]
+    key: str
+    seconds: Mapping[str, float]
+    rich: bool
+
+
+def find_cameras(
+    photos: Sequence[Photo], options: SfmOptions, tools: Tools, known_poses: Path | None = None
+) -> CameraSearch:
+    """Find the cameras of photos.
+
+    Args:
+        photos: the photos, without duplicates, sorted by key.
+        options: how.
+        tools: stages, workers, progress.
+        known_poses: a COLMAP model or transforms.json with their poses: they are refined, not searched.
+
+    Returns:
+        The best verified model, or the reasons why there is none.
+    """
+    first = _attempt(photos, options, tools, known_poses, rich=False)
+    placed = _n_placed(first.verdict)
+    if known_poses is not None or placed >= FEW_PLACED * len(photos) or _hopeless(first):
+        return first
+    second = _attempt(photos, options, tools, None, rich=True)
+    better = second if _n_placed(second.verdict) > placed else first
+    seconds = {**first.seconds, **second.seconds}
+    return CameraSearch(**{**vars(better), "seconds": seconds})
+
+
+def _n_placed(verdict: Verdict) -> int:
+    if verdict.chosen is None or not verdict.trusted:
+        return 0
+    return len(verdict.chosen.photo) - len(verdict.drop)
+
+
+def _hopeless(search: CameraSearch) -> bool:
+    """Say whether more features cannot help: the matches are many, and none shows parallax."""
+    matches = sum(len(pair.matches) for pair in search.pairs)
+    flat = sum(pair.n_homography for pair in search.pairs)
+    return not search.verdict.trusted and matches > 1000 and flat > 0.95 * matches
+
+
+def _attempt(
+    photos: Sequence[Photo], options: SfmOptions, tools: Tools, known_poses: Path | None, rich: bool
+) -> CameraSearch:
+    suffix = "-rich" if rich else ""
+    features = _features(photos, options, tools, rich, f"features{suffix}")
+    files = [str(features.folder / f"{i:06d}.npz") for i in range(len(photos))]
+    cameras = [guess_camera(photo.width, photo.height, _focal(photo)) for photo in photos]
+    group = group_photos(photos, options.intrinsics).tolist()
+    matches = _matches(photos, files, cameras, options, tools, features.key, f"matches{suffix}")
+    capture = Capture(
+        features=tuple(files),
+        cameras=tuple(cameras),
+        group=tuple(group),
+        pairs=str(matches.folder / "pairs.npz"),
+        seed=derive(options.seed, "mapping"),
+        principal_point=options.principal_point,
+        calibration=options.calibration,
+    )
+    models = _models(photos, capture, options, tools, (matches.key, f"cameras{suffix}"), known_poses)
+    described = models.value["models"]
+    mapped = [load_mapped(models.folder / item["file"]) for item in described]
+    pairs = tuple(load_pairs(Path(capture.pairs)))
+    calibrated = options.calibration is not None
+    verdict = verify(mapped, pairs, len(photos), focal_px=capture.focal_px(), calibrated=calibrated)
+    index = next((k for k, model in enumerate(mapped) if model is verdict.chosen), None)
+    return CameraSearch(
+        verdict=verdict,
+        model=None if index is None else models.folder / described[index]["file"],
+        description={} if index is None else described[index],
+        features=tuple(files),
+        pairs=pairs,
+        group=tuple(group),
+        key=models.key,
+        seconds={stage.folder.name: stage.seconds for stage in (features, matches, models)},
+        rich=rich,
+    )
+
+
+def _focal(photo: Photo) -> float | None:
+    """Return the focal length by EXIF where it can be believed."""
+    return None if photo.exif_conflict else photo.focal_px
+
+
+def _features(photos: Sequence[Photo], options: SfmOptions, tools: Tools, rich: bool, name: str) -> StageResult:
+    inputs = {
+        "photos": [[photo.sha256, photo.width, photo.height] for photo in photos],
+        "masks": [None if photo.mask is None else str(photo.mask) for photo in photos],
+        "options": [options.max_image_size, options.max_features, rich],
+    }
+
+    def build(folder: Path) -> dict[str, Any]:
+        tasks = [
+            {
+                "photo": str(photo.path),
+                "mask": None if photo.mask is None else str(photo.mask),
+                "target": str(folder / f"{i:06d}.npz"),
+                "max_image_size": options.max_image_size,
+                "max_features": options.max_features,
+                "max_pixels": tools.max_pixels,
+                "rich": rich,
+            }
+            for i, photo in enumerate(photos)
+        ]
+        label = "finding more features" if rich else "finding features"
+        done = run_shown("recon3d.sfm.features:extract_task", tasks, tools, label)
+        return {"n_features": [_count(photo, result, "n_features") for photo, result in zip(photos, done, strict=True)]}
+
+    return tools.store.run(name, inputs, build)
+
+
+def _count(photo: Photo, result: Outcome, name: str) -> int:
+    if isinstance(result, TaskFailure):
+        raise ResultError(f"features of {photo.key} could not be found", got=result.reason)
+    return int(result[name])
+
+
+def _matches(
+    photos: Sequence[Photo],
+    features: Sequence[str],
+    cameras: Sequence[dict[str, Any]],
+    options: SfmOptions,
+    tools: Tools,
+    key: str,
+    name: str,
+) -> StageResult:
+    seed = derive(options.seed, "matching")
+    inputs = {"features": key, "cameras": list(cameras), "pairs": options.pairs, "seed": seed}
+
+    def build(folder: Path) -> dict[str, Any]:
+        mode = "both" if options.pairs == "sequential" else options.pairs
+        keys = [photo.key for photo in photos]
+        chosen = select_pairs(keys, _Descriptors(features), PairOptions(mode=mode), seed)
+        chunks = [chosen[k : k + PAIRS_PER_TASK].tolist() for k in range(0, len(chosen), PAIRS_PER_TASK)]
+        targets = [folder / f"chunk_{k:06d}.npz" for k in range(len(chunks))]
+        tasks = [
+            {"pairs": chunk, "features": list(features), "cameras": list(cameras), "target": str(target), "seed": seed}
+            for chunk, target in zip(chunks, targets, strict=True)
+        ]
+        _require(run_shown("recon3d.sfm.matching:match_task", tasks, tools, "matching photos"), "matching")
+        save_pairs(folder / "pairs.npz", [pair for target in targets for pair in load_pairs(target)])
+        for target in targets:
+            target.unlink()
+        return {"n_pairs": len(chosen)}
+
+    return tools.store.run(name, inputs, build)
+
+
+class _Descriptors(Sequence[Any]):
+    """Descriptors of all photos, read from disk one photo at a time."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self._files = files
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: Any) -> Any:
+        with np.load(self._files[index], allow_pickle=False) as data:
+            return data["descriptors"]
+
+
+def _models(
+    photos: Sequence[Photo],
+    capture: Capture,
+    options: SfmOptions,
+    tools: Tools,
+    stage: tuple[str, str],
+    known_poses: Path | None,
+) -> StageResult:
+    key, name = stage
+    known = None if known_poses is None else known_cameras(photos, capture.group, known_poses)
+    mappers = ["incremental", "global"] if options.mapper == "auto" else [options.mapper]
+    inputs = {"matches": key, "group": list(capture.group), "seed": capture.seed, "mappers": mappers}
+    inputs |= {"principal_point": options.principal_point, "calibration": options.calibration}
+    inputs |= {"known": None if known is None else _fingerprint(known)}
+
+    def build(folder: Path) -> dict[str, Any]:
+        shared = {"capture": asdict(capture)}
+        if known is not None:
+            save_mapped(folder / "poses.npz", known)
+            tasks = [{**shared, "poses": str(folder / "poses.npz"), "target": str(folder / "known")}]
+            found = run_shown("recon3d.sfm.solve:known_poses_task", tasks, tools, "refining known cameras")
+            return {"models": _gathered(found, ["known"])}
+        tasks = [{**shared, "mapper": mapper, "target": str(folder / mapper)} for mapper in mappers]
+        found = run_shown("recon3d.sfm.solve:solve_task", tasks, tools, "placing cameras")
+        return {"models": _gathered(found, mappers)}
+
+    return tools.store.run(name, inputs, build)
+
+
+def _fingerprint(known: Mapped) -> list[Any]:
+    return [known.photo.tolist(), known.cameras.cam_from_world.tolist(), known.cameras.K.tolist()]
+
+
+def _gathered(found: Sequence[Outcome], folders: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the descriptions of all models; a mapper that died only counts as one without a model."""
+    if all(isinstance(result, TaskFailure) for result in found):
+        _require(found, "mapping")
+    described = []
+    for result, folder in zip(found, folders, strict=True):
+        if not isinstance(result, TaskFailure):
+            described += [{**model, "file": f"{folder}/{model['file']}"} for model in result["models"]]
+    return described
+
+
+def run_shown(function: str, tasks: Sequence[dict[str, Any]], tools: Tools, label: str) -> list[Outcome]:
+    """Run worker tasks under one progress line."""
+    with tools.progress.stage(label, len(tasks)) as shown:
+        return run_tasks(function, tasks, tools.workers, lambda _: shown.advance())
+
+
+def _require(results: Sequence[Outcome], what: str) -> None:
+    failed = [result for result in results if isinstance(result, TaskFailure)]
+    if failed:
+        raise ResultError(f"{what} failed", got=failed[0].reason, fix="run `recon3d doctor`, then try again")
