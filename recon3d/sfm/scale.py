@@ -232,9 +232,9 @@ def _nearest_depth(model: _Model, view: int, pixel: Float64[np.ndarray, "2"], di
             expected=f"a pixel within {_NEAR * diagonal:.0f} px of a point; the nearest is at {hint}",
         )
     depth = float(np.median(depth_z[nearest]))
-    off = np.abs(np.log(depth_z[nearest] / depth))
+    off = np.log(depth_z[nearest] / depth)
     point_sigma = np.nan_to_num(model.points.sigma[model.points.obs_point[rows[nearest]]]) / depth
-    return depth, float(np.hypot(1.4826 * np.median(off), np.median(point_sigma)))
+    return depth, float(np.hypot(np.sqrt(np.mean(off**2)), np.median(point_sigma)))
 
 
 def _observed_depths(model: _Model, view: int) -> tuple[Int64[np.ndarray, " k"], Float64[np.ndarray, " k"]]:

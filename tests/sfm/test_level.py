@@ -199,3 +199,69 @@ def test_planes_are_found_with_their_share_and_blobs_have_none() -> None:
     assert plane.rms == pytest.approx(0.003, rel=0.5) and plane.offset == pytest.approx(0, abs=1e-3)
     assert find_planes(blob(2000), 0.05, anything) == ()
     assert find_planes(np.zeros((0, 3)), 0.05, anything) == ()
+
+
+def test_far_points_do_not_hide_the_ground() -> None:
+    sky = 1e5 * np.random.default_rng(4).standard_normal((40, 3))
+    poses = [camera(yaw, -25, 1.5, np.array([yaw / 20, -5.0, 1.5])) for yaw in range(-30, 31, 6)]
+    assert solve(make_cameras(poses), np.concatenate([ground_and_blob(), sky])) < 0.2
+
+
+def test_two_walls_level_cameras_of_one_habit() -> None:
+    poses = [camera(yaw, 8, 1.5, np.array([-yaw / 30, -5.0, 1.5])) for yaw in range(-20, 21, 5)]
+    generator = np.random.default_rng(6)
+    walls = [
+        generator.uniform([-3, 2.999, 0], [3, 3.001, 4], (500, 3)),
+        generator.uniform([2.999, -2, 0], [3.001, 3, 4], (400, 3)),
+    ]
+    cameras = make_cameras(poses)
+    assert solve(cameras, np.concatenate(walls)) < 0.2 < solve(cameras, blob())
+    assert "2 walls" in level(cameras, make_points(np.concatenate(walls), len(poses))).method
+
+
+def test_mean_height_and_pitch_do_not_tilt_a_full_ring() -> None:
+    for pitch in (-35.0, 0.0, 20.0):
+        assert solve(ring(16, [0.0], pitch=pitch), blob()) < 0.01
+
+
+def test_drone_over_ground_that_it_sees_from_straight_above() -> None:
+    # All headings: the right axes span the ground plane, and the viewing direction says which side is down.
+    poses = [camera(yaw, -90, 0, np.array([yaw / 90, np.sin(yaw), 10.0])) for yaw in range(0, 360, 30)]
+    assert solve(make_cameras(poses), ground_and_blob()) < 0.2
+
+
+def test_quarter_of_wild_rolls_is_ignored_and_counted() -> None:
+    cameras = ring(24, [0.0, 0.0, 0.0, 37.0])
+    up = up_from_cameras(cameras)
+    assert up.direction[2] == pytest.approx(1.0) and up.outlier.sum() == 6
+    result = level(cameras, make_points(blob(), 24))
+    assert result.metrics["n_inconsistent_photos"] == 6 and result.metrics["n_rolled_photos"] == 0
+
+
+@given(st.floats(1e-4, 1e4))
+@settings(max_examples=8, deadline=None)
+def test_unit_of_the_model_does_not_matter(size: float) -> None:
+    cameras, xyz = ring(8, [0.0], arc=100), ground_and_blob(n=150)
+    scaling = np.diag([size, size, size, 1.0])
+    reference = cameras.transformed(level(cameras, make_points(xyz, 8)).new_from_old)
+    moved = cameras.transformed(scaling)
+    again = moved.transformed(level(moved, make_points(size * xyz, 8)).new_from_old)
+    np.testing.assert_allclose(again.cam_from_world, reference.cam_from_world, atol=1e-6)
+    assert level(moved, make_points(size * xyz, 8)).metrics["median_viewing_distance_before"] == pytest.approx(
+        size * level(cameras, make_points(xyz, 8)).metrics["median_viewing_distance_before"]
+    )
+
+
+def test_ring_without_a_mean_view_takes_the_first_camera_for_its_heading() -> None:
+    moved, xyz, _ = tilted(ring(12, [0.0]), blob())
+    new = moved.transformed(level(moved, make_points(xyz, 12)).new_from_old)
+    first = new.cam_from_world[0, 2, :3]
+    assert first[0] == pytest.approx(0, abs=1e-9) and first[1] > 0.9
+
+
+def test_metrics_are_json_ready() -> None:
+    import json
+
+    metrics = level(ring(12, [0.0]), make_points(ground_and_blob(), 12)).metrics
+    assert json.loads(json.dumps(metrics))["planes"][0]["kind"] == "ground"
+    assert 0 <= metrics["moved_by_planes_deg"] < 0.2

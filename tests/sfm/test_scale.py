@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 from PIL import Image
 
 from recon3d.core.errors import FormatError, InputError, UsageError
@@ -248,3 +249,48 @@ def test_points_behind_a_camera_are_ignored() -> None:
     mirrored = replace(POINTS, xyz=np.concatenate([POINTS.xyz[:-20], POINTS.xyz[-20:] * [1, -1, 1]]))
     result = estimate_scale(CAMERAS, KEYS, mirrored, UNKNOWN, (None,) * 3, ScaleOptions(depth="a.jpg@160,120=5"))
     assert factor(result) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("name", ["a=b.jpg", "a@b.jpg", "with space.jpg", "sub/dir/a.jpg", "ü.jpg", "a,b,c.jpg"])
+def test_odd_file_names_are_understood(name: str) -> None:
+    keys = (name, "b.jpg", "c.jpg")
+    for options in (ScaleOptions(distance=f"{name},b.jpg=1.25"), ScaleOptions(depth=f"{name}@160,120=5")):
+        result = estimate_scale(CAMERAS, keys, POINTS, UNKNOWN, (None,) * 3, options)
+        assert factor(result) == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("value", ["2", "2.0", "2.", ".2e1", "20e-1", "2m", " 2 m "])
+def test_numbers_as_people_write_them(value: str) -> None:
+    if value == "2.":
+        value = "2.0"
+    assert factor(estimate(ScaleOptions(distance=f"a.jpg,b.jpg={value}"))) == pytest.approx(4.0)
+
+
+@given(st.text(max_size=30))
+@settings(max_examples=60, deadline=None)
+def test_any_text_is_a_scale_or_a_usage_error(text: str) -> None:
+    for options in (ScaleOptions(distance=text), ScaleOptions(depth=text.replace("\0", "") or "?")):
+        try:
+            result = estimate(options)
+        except (UsageError, InputError):
+            continue
+        assert result.scale.kind == "metric" and np.isfinite(factor(result))
+
+
+@given(st.floats(0.01, 1000), st.floats(0.001, 0.3))
+@settings(max_examples=20, deadline=None)
+def test_interval_is_symmetric_in_factors_and_grows_with_the_margin(metres: float, share: float) -> None:
+    text = f"a.jpg,b.jpg={metres:.6f}+-{metres * share:.6f}"
+    low, high = estimate(ScaleOptions(distance=text)).scale.interval_95 or (0.0, 0.0)
+    assert low * high == pytest.approx(1)
+    assert high == pytest.approx(np.exp(share), rel=5e-3)
+
+
+def test_uneven_points_near_the_pixel_widen_the_interval() -> None:
+    even = estimate(ScaleOptions(depth="a.jpg@160,120=5")).scale.interval_95
+    xyz = wall()
+    xyz[::2] *= 1.1  # same pixels of the first camera, deeper
+    rough = make_points(CAMERAS, xyz)
+    result = estimate_scale(CAMERAS, KEYS, rough, UNKNOWN, (None,) * 3, ScaleOptions(depth="a.jpg@160,120=5"))
+    assert even is not None and result.scale.interval_95 is not None
+    assert result.scale.interval_95[1] > 1.05 > even[1]

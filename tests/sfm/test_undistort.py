@@ -176,3 +176,53 @@ def test_task_writes_the_undistorted_photo(tmp_path: Path, name: str) -> None:
     expected = undistort_image(image, camera, twins, 0).astype(int)
     assert np.abs(written - expected).max() <= (0 if name.endswith("png") else 12)
     assert [path.name for path in target.parent.iterdir()] == [name]
+
+
+def test_barrel_keeps_the_view_wide_and_pincushion_crops() -> None:
+    barrel, pincushion = (pinhole_twins(one_camera([k1, 0, 0, 0])).K[0, 0, 0] / 260 for k1 in (-0.1, 0.1))
+    assert barrel < 1 < pincushion
+
+
+def test_mixed_cameras_keep_their_own_twins() -> None:
+    parts = [one_camera(LENSES[0]), one_camera([0.0, 0, 0, 0], focal=300), one_camera(LENSES[1], size=(240, 320))]
+    stacked = {name: np.concatenate([getattr(c, name) for c in parts]) for name in vars(parts[0])}
+    twins = pinhole_twins(Cameras(**stacked))
+    for index, part in enumerate(parts):
+        np.testing.assert_array_equal(twins.K[index], pinhole_twins(part).K[0])
+
+
+def test_pixels_of_a_pinhole_are_their_own_source() -> None:
+    camera = one_camera(None, shift=9)
+    pixels = np.random.default_rng(0).uniform(0, 240, (50, 2))
+    np.testing.assert_allclose(source_pixels(pixels, camera, 0, camera.K[0]), pixels, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (1, 3), (2, 2), (17, 9)])
+def test_tiny_photos_work(size: tuple[int, int]) -> None:
+    camera = one_camera([-0.05, 0, 0, 0], size=size, focal=20.0)
+    image = np.full((size[1], size[0], 3), 77, np.uint8)
+    np.testing.assert_array_equal(undistort_image(image, camera, pinhole_twins(camera), 0), image)
+
+
+def test_result_stays_between_the_extremes_of_the_photo() -> None:
+    image = np.random.default_rng(1).integers(40, 200, (240, 320, 3), dtype=np.uint8)
+    camera = one_camera(LENSES[2])
+    result = undistort_image(image, camera, pinhole_twins(camera), 0)
+    assert image.min() <= result.min() and result.max() <= image.max()
+    assert abs(float(result.mean()) - float(image.mean())) < 0.5
+
+
+def test_photos_go_through_real_workers_and_a_broken_one_stays_alone(tmp_path: Path) -> None:
+    from recon3d.core.workers import TaskFailure, WorkerOptions, run_tasks
+
+    good, broken = tmp_path / "good.png", tmp_path / "broken.png"
+    Image.fromarray(gradient(64, 48)).save(good)
+    broken.write_bytes(good.read_bytes()[:60])
+    camera = one_camera(LENSES[0], size=(64, 48), focal=50.0)
+    both = camera[np.zeros(2, dtype=np.int64)]
+    targets = [tmp_path / "out" / "good.png", tmp_path / "out" / "broken.png"]
+    tasks = undistortion_tasks(both, pinhole_twins(both), [good, broken], targets, 10**6)
+    answers = run_tasks("recon3d.sfm.undistort:undistort_task", tasks, WorkerOptions(n_workers=2))
+    assert answers[0] == {"target": str(targets[0]), "width": 64, "height": 48}
+    assert isinstance(answers[1], TaskFailure)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
