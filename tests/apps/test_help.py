@@ -76,7 +76,7 @@ def test_sample_screen_is_frozen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_frozen("help_sample", help_screen(Sample, "recon3d sample"))
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "reconstruct"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_screens_are_frozen(recon3d: Run, name: str) -> None:
     outcome = recon3d(name, "--help")
     assert outcome.code == 0

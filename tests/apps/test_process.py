@@ -37,7 +37,7 @@ def test_overview_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("command", ["info", "evaluate", "reconstruct"])
 def test_help_of_a_command_loads_no_engine(command: str) -> None:
-    assert not loaded_by(command, "--help") & {"torch", "pycolmap", "scipy"}
+    assert not loaded_by(command, "--help") & {"torch", "pycolmap"}
 
 
 def test_exit_codes_reach_the_shell(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class _Row:
     group: str
     invocation: str
     text: str
+    shown: str = ""
     is_positional: bool = False
 
 
@@ -45,19 +46,24 @@ def help_screen(command: type[Any], program: str) -> str:
     rows = sorted(_rows(command, ""), key=lambda row: (row.group == _SHARED, not row.is_positional))
     rows.append(_Row(_SHARED, "-h, --help", "show this help"))
     for group in dict.fromkeys(row.group for row in rows):
-        if group:
-            lines += ["", group] if lines[-1] else [group]
+        lines += [group] if group else []
         for row in rows:
             lines += _format(row, width) if row.group == group else []
     return "\n".join([*lines, ""])
 
 
 def _format(row: _Row, width: int) -> list[str]:
-    text = textwrap.wrap(row.text, width - _COLUMN, break_long_words=False) or [""]
+    text = textwrap.wrap(_fitting(row, width - _COLUMN), width - _COLUMN, break_long_words=False) or [""]
     head = f"  {row.invocation}"
     if len(head) + 2 > _COLUMN:
         return [head, *(" " * _COLUMN + line for line in text)]
     return [f"{head:<{_COLUMN}}{text[0]}", *(" " * _COLUMN + line for line in text[1:])]
+
+
+def _fitting(row: _Row, width: int) -> str:
+    """Return the first sentence, or only its first clause where the sentence needs a second line; the docs hold all."""
+    sentence = row.text.split(". ")[0].rstrip(".")
+    return (sentence if len(sentence + row.shown) <= width else sentence.split("; ")[0]) + row.shown
 
 
 def _fields(kind: type[Any]) -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
@@ -74,7 +80,7 @@ def _rows(kind: Any, prefix: str, group: str = "") -> Iterator[_Row]:
         if dataclasses.is_dataclass(bare):
             nested.append((_nested_prefix(prefix, name, hint), bare, documents.get(name, "")))
         elif _required(field):
-            yield _Row(group, _positional(name, hint), documents.get(name, "").rstrip("."), True)
+            yield _Row(group, _positional(name, hint), documents.get(name, ""), is_positional=True)
         else:
             flag, where = prefix + name.replace("_", "-"), _SHARED if name in inherited else group
             yield _option(flag, bare, _default(field), documents.get(name, ""), where)
@@ -88,7 +94,6 @@ def _inherited(kind: Any) -> set[str]:
 
 
 def _option(flag: str, bare: Any, default: Any, document: str, group: str) -> _Row:
-    document = document.split(". ")[0].rstrip(".")  # the rest stands in the docs
     if bare is bool:
         before, dot, last = flag.rpartition(".")
         if default:
@@ -98,7 +103,7 @@ def _option(flag: str, bare: Any, default: Any, document: str, group: str) -> _R
     invocation = f"--{flag} {_metavar(bare)}"
     if get_origin(bare) is Literal and len(invocation) + 4 > _COLUMN:
         invocation, shown = f"--{flag} WORD", f" ({_metavar(bare)}){shown}"
-    return _Row(group, invocation, document + shown)
+    return _Row(group, invocation, document, shown)
 
 
 def _shown(default: Any) -> str:

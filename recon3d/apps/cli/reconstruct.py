@@ -21,7 +21,7 @@ class Reconstruct(Command):
 
     Args:
         photos: a folder, photos, a glob in quotes, or a video.
-        out: output folder, resumed where it exists; without it NAME_recon3d beside the input.
+        out: output folder, by default NAME_recon3d beside the input; run again to resume.
         options: how.
     """
 
