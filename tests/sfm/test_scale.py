@@ -287,10 +287,14 @@ def test_interval_is_symmetric_in_factors_and_grows_with_the_margin(metres: floa
 
 
 def test_uneven_points_near_the_pixel_widen_the_interval() -> None:
-    even = estimate(ScaleOptions(depth="a.jpg@160,120=5")).scale.interval_95
-    xyz = wall()
-    xyz[::2] *= 1.1  # same pixels of the first camera, deeper
-    rough = make_points(CAMERAS, xyz)
-    result = estimate_scale(CAMERAS, KEYS, rough, UNKNOWN, (None,) * 3, ScaleOptions(depth="a.jpg@160,120=5"))
-    assert even is not None and result.scale.interval_95 is not None
-    assert result.scale.interval_95[1] > 1.05 > even[1]
+    x, z = np.meshgrid(np.linspace(-0.5, 0.5, 41), np.linspace(-0.5, 0.5, 41))
+    even = np.stack([x.ravel(), np.full(x.size, 2.0), z.ravel()], -1)
+    uneven = even * np.where(np.arange(x.size) % 2, 1.0, 1.1)[:, None]  # same pixels of the first camera
+    highs = []
+    for xyz in (even, uneven):
+        points = make_points(CAMERAS, xyz)
+        result = estimate_scale(CAMERAS, KEYS, points, UNKNOWN, (None,) * 3, ScaleOptions(depth="a.jpg@160,120=5"))
+        assert result.scale.interval_95 is not None
+        highs.append(result.scale.interval_95[1])
+        assert result.scale.interval_95[0] * factor(result) < 2.51 and highs[-1] * factor(result) > 2.49 / 1.02
+    assert highs[0] < 1.011 and highs[1] > 1.05
