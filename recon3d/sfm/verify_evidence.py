@@ -16,6 +16,7 @@ from recon3d.render.cameras import Cameras, undistort
 from recon3d.sfm.types import Mapped, Pair
 
 _MAX_MATCHES_PER_PAIR = 200
+_WIDEST = 3
 _TINY = 1e-300
 
 
@@ -135,17 +136,20 @@ def rotation_share(
         The share, and the factor; ``(0, 1)`` without pairs.
     """
     row = {int(photo): index for index, photo in enumerate(mapped.photo)}
-    inside = [p for p in pairs if p.first in row and p.second in row and len(p.matches) >= min_matches]
+    inside = _widest([p for p in pairs if p.first in row and p.second in row and len(p.matches) >= min_matches])
     if not inside:
         return 0.0, 1.0
     view = np.array([(row[pair.first], row[pair.second]) for pair in inside])
     weight = np.array([len(pair.matches) for pair in inside], np.float64)
-    n_steps = int(np.ceil(np.log(focal_range) / np.log(1.12)))
+    n_steps = int(np.ceil(np.log(focal_range) / np.log(1.15)))
     factors = np.exp(np.linspace(-1.0, 1.0, 2 * n_steps + 1) * np.log(focal_range))
     found = []
     for lens in (mapped.cameras, mapped.cameras.pinhole()):
         shares = np.array(
-            [_pair_shares(lens, tuple(v), p, factors, tolerance_px) for v, p in zip(view, inside, strict=True)]
+            [
+                _pair_shares(lens, (int(i), int(j)), p, factors, tolerance_px)
+                for (i, j), p in zip(view, inside, strict=True)
+            ]
         )
         best = int((weight @ shares).argmax())
         least = np.full(len(row), 2.0)
@@ -153,6 +157,16 @@ def rotation_share(
             np.minimum.at(least, view[:, side], shares[:, best])
         found.append((float(np.median(least[least <= 1.0])), float(factors[best])))
     return max(found)
+
+
+def _widest(pairs: Sequence[Pair]) -> list[Pair]:
+    """Return a few pairs of each photo that a rotation, which is a homography, explains worst, and its weakest ones."""
+    chosen: set[int] = set()
+    for photo in {photo for pair in pairs for photo in (pair.first, pair.second)}:
+        own = [k for k, pair in enumerate(pairs) if photo in (pair.first, pair.second)]
+        chosen.update(sorted(own, key=lambda k: (pairs[k].n_homography / len(pairs[k].matches), k))[:_WIDEST])
+        chosen.update(sorted(own, key=lambda k: (len(pairs[k].matches), k))[:_WIDEST])
+    return [pairs[k] for k in sorted(chosen)]
 
 
 def _pair_shares(

@@ -136,10 +136,10 @@ def _judge_photos(
 
 
 def _drop_reason(agrees: float, support: float, sigma: float, options: VerifyOptions) -> str:
-    if support < options.min_support:
-        return f"only {support:.0f} matches with depth tie it to the model ({options.min_support} needed)"
     if agrees < 0.5:
         return f"only {100 * agrees:.0f} % of its matches agree with its pose (50 % needed)"
+    if support < options.min_support:
+        return f"only {support:.0f} matches with depth tie it to the model ({options.min_support} needed)"
     limit = PHOTO_SIGMA_FACTOR * options.max_sigma_deg
     return f"its pose is uncertain by {min(sigma, 180.0):.1f} degrees (limit {limit:.1f})"
 

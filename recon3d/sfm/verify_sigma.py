@@ -118,7 +118,7 @@ def _relative_sigma(
     R_all, t_all = poses[:, :3, :3], poses[:, :3, 3]
     centre = -np.einsum("nji,nj->ni", R_all, t_all)
     baseline = np.linalg.norm(centre[:, None] - centre, axis=2)
-    typical = max(float(np.median(baseline[np.triu_indices(n, 1)])), 1e-300)
+    typical = max(float(np.median(baseline[np.triu_indices(n, 1)])), 1e-30)
     sigma = np.zeros((n, n))
     for first in range(n):
         R = R_all @ R_all[first].T
@@ -137,7 +137,7 @@ def _relative_jacobians(
 ) -> tuple[Float64[np.ndarray, "n 6 6"], Float64[np.ndarray, "n 6 6"]]:
     """Return derivatives of relative rotation and baseline direction by the steps of the first and the second pose."""
     n = len(R)
-    direction = t / np.maximum(baseline, 1e-300)[:, None]
+    direction = t / np.maximum(baseline, 1e-9 * typical)[:, None]
     across = np.eye(3) - direction[:, :, None] * direction[:, None, :]
     across = across / np.maximum(baseline, typical)[:, None, None]
     by_first, by_second = np.zeros((n, 6, 6)), np.zeros((n, 6, 6))
