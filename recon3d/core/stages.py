@@ -97,12 +97,18 @@ def _valid(folder: Path, key: str) -> dict[str, Any] | None:
         return None
     try:
         done = json.loads(read_capped(path, _MAX_DONE_BYTES))
-    except (FormatError, ValueError):
+    except (FormatError, ValueError, RecursionError):
         return None
-    if not isinstance(done, dict) or done.get("key") != key:
+    if not _is_manifest(done) or done["key"] != key:
         return None
     for name, digest in done["files"].items():
         file = folder / name
         if not file.is_file() or sha256_file(file) != digest:
             return None
-    return done
+    return dict(done)
+
+
+def _is_manifest(done: Any) -> bool:
+    if not isinstance(done, dict) or not {"key", "value", "seconds", "files"} <= set(done):
+        return False
+    return isinstance(done["seconds"], float) and isinstance(done["files"], dict)
