@@ -17,9 +17,11 @@ from recon3d.scene import Points, Scale
 from recon3d.sfm.gps import Geodetic, fit_gps
 
 DISTANCE_EXAMPLE = (
-    '--distance "a.jpg,b.jpg=1.25" (metres between the two camera centres; "=1.25+-0.01" if you know how good)'
+    '--scale.distance "a.jpg,b.jpg=1.25" (metres between the two camera centres; "=1.25+-0.01" if you know how good)'
 )
-DEPTH_EXAMPLE = '--depth "a.jpg@320,240=2.31" (metres along the viewing axis at a pixel), or a folder of depth maps'
+DEPTH_EXAMPLE = (
+    '--scale.depth "a.jpg@320,240=2.31" (metres along the viewing axis at a pixel), or a folder of depth maps'
+)
 _NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?"
 _MEASURE = re.compile(
     rf"(?P<what>.+)=\s*(?P<value>{_NUMBER})\s*m?\s*(?:(?:\+-|\+/-|±)\s*(?P<margin>{_NUMBER})\s*m?)?\s*"
