@@ -43,7 +43,7 @@ def recon3d(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
 def scene(tmp_path: Path) -> Scene:
     """A saved scene of five photos, one of which was skipped."""
     made = random_scene(3, n_views=4)
-    provenance = {"version": "0.1.0", "warnings": ["two photos are blurred"]}
+    provenance = {"recon3d": "0.1.0", "warnings": ["two photos are blurred"]}
     return replace(made, provenance=provenance, metrics={"rms_px": 0.25}).save(tmp_path / "out")
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recon3d.apps.cli.models import kind_of, read_estimate
+from recon3d import pipeline
+from recon3d.apps.cli.models import WORK, kind_of, read_estimate
 from recon3d.core.backends import Backend
 from recon3d.core.errors import InputError
 from recon3d.evaluation import Estimate
@@ -159,6 +160,30 @@ def test_evaluate_needs_truth_and_cameras(recon3d: Run, scene: Scene, truth: Pat
     assert recon3d("evaluate", scene.root).code == 2
     assert recon3d("evaluate", scene.root, "--truth", truth.parent / "subsets.json").code == 3
     assert recon3d("evaluate", scene.root / "points.ply", "--truth", truth).code == 3
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Path:
+    """What reconstruct leaves behind when it trusts no model."""
+    (tmp_path / "refused" / WORK).mkdir(parents=True)
+    (tmp_path / "refused" / "report.html").write_text("<html>")
+    return tmp_path / "refused"
+
+
+def test_a_refused_run_is_told_from_nothing(recon3d: Run, refused: Path, truth: Path) -> None:
+    assert WORK == pipeline.WORK
+    outcome = recon3d("info", refused)
+    assert outcome.code == 4
+    assert "report.html" in outcome.err
+    value = recon3d("evaluate", refused, "--truth", truth, "--json").json
+    assert (value["n_registered"], value["auc"]["30"]) == (0, 0.0)
+
+
+def test_an_unfinished_run_says_how_to_go_on(recon3d: Run, refused: Path) -> None:
+    (refused / "report.html").unlink()
+    outcome = recon3d("info", refused)
+    assert outcome.code == 3
+    assert "again" in outcome.err
 
 
 @pytest.mark.parametrize("name", ["colmap_distorted", "."])

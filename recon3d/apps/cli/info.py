@@ -14,6 +14,7 @@ from recon3d.apps.cli.command import Command
 from recon3d.apps.cli.models import kind_of
 from recon3d.apps.cli.output import print_json, print_rows
 from recon3d.apps.cli.summary import BELOW_CHECKS, scale_text, summary_json
+from recon3d.core.errors import ResultError
 from recon3d.formats.colmap import read_colmap
 from recon3d.formats.ply import read_ply
 from recon3d.formats.transforms import read_transforms
@@ -41,6 +42,8 @@ class Info(Command):
     def run(self) -> int:
         """Print what is there and return 0, or 7 where a file was changed."""
         kind, inner = kind_of(self.path)
+        if kind == "refused":
+            raise ResultError("reconstruct trusted no model of these photos", fix=f"see {inner / 'report.html'}")
         rows, value = _READERS[kind](inner)
         problems = check_files(inner) if self.check and kind == "scene" else ()
         if self.json:
@@ -56,7 +59,7 @@ def _scene(folder: Path) -> tuple[Rows, dict[str, Any]]:
 
 
 def _scene_rows(scene: Scene) -> Iterator[tuple[str, str]]:
-    yield "scene", f"{scene.root}, made by recon3d {scene.provenance.get('version', '(version unknown)')}"
+    yield "scene", f"{scene.root}, made by recon3d {scene.provenance.get('recon3d', '(version unknown)')}"
     yield "photos", f"{len(scene.registered)} placed of {len(scene.views)}"
     for view in scene.views:
         if view.status != "registered" or view.reason:

@@ -12,7 +12,8 @@ from recon3d.formats.transforms import read_transforms
 from recon3d.scene import Scene
 from recon3d.scene_convert import cameras_from_colmap, cameras_from_transforms
 
-Kind = Literal["scene", "colmap", "transforms", "trajectory", "ply"]
+Kind = Literal["scene", "refused", "colmap", "transforms", "trajectory", "ply"]
+WORK = ".recon3d"  # equals recon3d.pipeline.WORK, whose module is too heavy to load for a name
 _READABLE = "a folder of recon3d reconstruct, a COLMAP model, a transforms.json, a .tum trajectory or a .ply file"
 _SUFFIXES: dict[str, Kind] = {".json": "transforms", ".tum": "trajectory", ".txt": "trajectory", ".ply": "ply"}
 
@@ -28,6 +29,8 @@ def kind_of(path: Path) -> tuple[Kind, Path]:
     if path.is_dir():
         for kind, inner in _candidates(path):
             return kind, inner
+        if (path / WORK).is_dir():
+            raise InputError(f"the run in {path} is not finished", fix="run the same reconstruct command again")
     elif path.is_file() and path.suffix.lower() in _SUFFIXES:
         return _SUFFIXES[path.suffix.lower()], path
     got = "nothing there" if not path.exists() else None
@@ -36,6 +39,8 @@ def kind_of(path: Path) -> tuple[Kind, Path]:
 
 def _candidates(folder: Path) -> list[tuple[Kind, Path]]:
     found: list[tuple[Kind, Path]] = [("scene", folder)] if (folder / "scene.json").is_file() else []
+    if not found and (folder / "report.html").is_file() and (folder / WORK).is_dir():
+        found.append(("refused", folder))  # reconstruct leaves a report, but no scene, when it trusts no model
     models = (folder, folder / "sparse" / "0", folder / "sparse")
     found += [("colmap", inner) for inner in models if find_colmap(inner)]
     if (folder / "transforms.json").is_file():
@@ -44,12 +49,14 @@ def _candidates(folder: Path) -> list[tuple[Kind, Path]]:
 
 
 def read_estimate(path: Path) -> Estimate:
-    """Return the cameras with intrinsics that lie at a path, as photographed.
+    """Return the cameras with intrinsics that lie at a path, as photographed; none for a run that was refused.
 
     Raises:
         InputError: there are none.
     """
     kind, inner = kind_of(path)
+    if kind == "refused":
+        return Estimate.empty()
     if kind == "scene":
         return Estimate.from_scene(Scene.load(inner))
     if kind == "colmap":
