@@ -36,6 +36,8 @@ class CovarianceOptions:
         principal_point_sigma: what a principal point that was held in the centre may be off (one standard deviation,
             as a part of the longer side); 0 trusts it. It widens the result, as an error that was not estimated.
         outlier_sigmas: residuals beyond that many robust sigmas lose weight (Huber).
+        inflation: factor on all noise. White noise would need 1; keypoints of real photos err alike in neighbouring
+            views, and what the lens model leaves over is no noise at all.
     """
 
     free_focal: bool = True
@@ -43,6 +45,7 @@ class CovarianceOptions:
     n_distortion: int = 1
     principal_point_sigma: float = 0.01
     outlier_sigmas: float = 4.0
+    inflation: float = 1.0
 
     def __post_init__(self) -> None:
         if self.n_distortion not in _DISTORTIONS:
@@ -123,7 +126,8 @@ def uncertainty(
     groups, group_of = np.unique(camera_group, return_inverse=True)
     problem = _Problem(cameras, points, group_of, options, _huber_limit(cameras, points, options))
     n_free = _N_POSE * n + len(groups) * len(options.free)
-    matrix, variance, redundancy = _reduced(problem, n_free - _N_GAUGE)
+    matrix, noise, redundancy = _reduced(problem, n_free - _N_GAUGE)
+    variance = noise * options.inflation**2
     if prior_sigma is not None:
         inner = np.arange(_N_POSE * n, n_free)
         matrix[inner, inner] += _prior_weights(prior_sigma.ravel(), variance, np.diagonal(matrix)[inner])
@@ -143,7 +147,7 @@ def uncertainty(
         group=np.asarray(groups, dtype=np.int64),
         intrinsics=options.free,
         intrinsics_sigma=sigma[_N_POSE * n :].reshape(len(groups), len(options.free)),
-        noise_px=float(np.sqrt(variance)),
+        noise_px=float(np.sqrt(noise)),
         redundancy=redundancy,
     )
 

@@ -337,3 +337,15 @@ def test_prior_rescues_a_focal_length_that_two_photos_cannot_tell() -> None:
     helped = uncertainty(cameras, group, points, options, np.array([[6.0, 0.02]]))
     assert helped.intrinsics_sigma[0, 0] <= 6.0 < blind.intrinsics_sigma[0, 0]
     assert np.nanmax(helped.pose_sigma) < np.nanmax(blind.pose_sigma)
+
+
+def test_inflation_widens_everything_but_the_noise() -> None:
+    cameras, group = ring(5), np.zeros(5, dtype=np.int64)
+    points = observed(cameras, blob(40), noise=0.3)
+    plain, wide = (
+        uncertainty(cameras, group, points, CovarianceOptions(principal_point_sigma=0, inflation=k)) for k in (1.0, 2.5)
+    )
+    np.testing.assert_allclose(wide.pose_sigma, 2.5 * plain.pose_sigma, rtol=1e-9)
+    np.testing.assert_allclose(wide.point_sigma, 2.5 * plain.point_sigma, rtol=1e-9)
+    np.testing.assert_allclose(wide.intrinsics_sigma, 2.5 * plain.intrinsics_sigma, rtol=1e-9)
+    assert wide.noise_px == plain.noise_px
