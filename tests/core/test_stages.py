@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from recon3d.core.stages import StageResult, StageStore, stage_key
 
@@ -63,7 +62,9 @@ def test_second_run_reuses_value_and_time(made: StageResult, store: StageStore, 
     assert again.seconds == made.seconds
 
 
-@pytest.mark.parametrize("inputs", [{**INPUTS, "seed": 1}, {**INPUTS, "more": None}, {"photos": ["bb", "aa"], "seed": 0}])
+@pytest.mark.parametrize(
+    "inputs", [{**INPUTS, "seed": 1}, {**INPUTS, "more": None}, {"photos": ["bb", "aa"], "seed": 0}]
+)
 def test_other_inputs_build_again(
     made: StageResult, store: StageStore, builder: Builder, inputs: dict[str, Any]
 ) -> None:
