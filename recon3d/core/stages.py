@@ -1,4 +1,4 @@
-"""Stages that a run can resume: pure functions of their key, written atomically, skipped while their output is valid."""
+"""Stages that a run can resume: pure functions of their key, written atomically, skipped while they are valid."""
 
 from __future__ import annotations
 
