@@ -5,8 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from recon3d.core.budget import Budget, available_memory_bytes, cpu_count, make_budget, parse_duration, parse_size
 from recon3d.core.errors import UsageError

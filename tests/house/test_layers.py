@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from .conftest import Module
 
-RECONSTRUCTION = "scene photos sfm feedforward dense splats near pipeline evaluation report"
+RECONSTRUCTION = "scene photos sfm feedforward dense splats near plan assembly pipeline evaluation report"
 LAYERS = ("core", "formats", "render", "pointcloud", RECONSTRUCTION, "apps")
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms.split()} | {"__main__": len(LAYERS) - 1}
 
