@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float64
 
+from recon3d.sfm.bundle import Priors
 from recon3d.sfm.types import Mapped, Pair
 from recon3d.sfm.verify_compare import disagreement_deg
 from recon3d.sfm.verify_options import Drop, Verdict, VerifyOptions
+from recon3d.sfm.verify_reversal import try_reversal
 from recon3d.sfm.verify_score import FLAT_SHARE, Score, kept_model, score_model
 from recon3d.sfm.verify_sigma import lens_priors
 
+Doubts = tuple[tuple[str, ...], tuple[str, ...], dict[str, float | int]]
+
 __all__ = ["Drop", "Verdict", "VerifyOptions", "verify"]
 
+MAX_REVERSAL_PHOTOS = 12  # more photos see a scene from enough directions
+TWIN_APART_DEG = 10.0
+TWIN_FIT = 1.8  # a mirrored model with residuals below this multiple is a serious alternative
+RIVAL_FIT = 0.9  # a model that explains less of the matches between common photos is no rival
 SAME_FIT = 0.01  # fits that differ by less are equal: the model with more points wins
 OTHER_MODEL_OVERLAP = 1 / 3
 CONFIRMING_SHARE = 2 / 3  # of the photos of a weak model must be in the model that confirms it
@@ -47,22 +55,47 @@ def verify(
         The verdict; nothing is raised.
     """
     options = options or VerifyOptions()
-    scores = [
-        score_model(mapped, pairs, lens_priors(mapped, focal_px, calibrated), options)
-        for mapped in candidates
-        if len(mapped.photo) > 1
-    ]
+
+    def priors_of(mapped: Mapped) -> Priors:
+        return lens_priors(mapped, focal_px, calibrated)
+
+    scores = [score_model(model, pairs, priors_of(model), options) for model in candidates if len(model.photo) > 1]
     ranked = sorted(scores, key=_rank, reverse=True)
     metrics = {"candidates": [score.numbers | {"against": list(score.against)} for score in ranked]}
     if not ranked:
         return Verdict(None, False, (_no_model(pairs, n_photos),), (), (), (), metrics)
-    best = ranked[0]
+    tried = []
+    for best in [score for score in ranked if not score.against] or ranked[:1]:
+        refused, warnings, numbers = _doubts(best, ranked, options, priors_of)
+        others = () if refused else _other_models(best, ranked)
+        warnings = () if refused else warnings + _remarks(best, others, n_photos)
+        tried.append(Verdict(best.mapped, not refused, refused, warnings, best.drop, others, metrics | numbers))
+        if not refused:
+            return tried[-1]
+        if "disagreement_deg" in numbers:  # a smaller model says nothing about which of the two is right
+            break
+    return tried[0]
+
+
+def _doubts(
+    best: Score, ranked: Sequence[Score], options: VerifyOptions, priors_of: Callable[[Mapped], Priors]
+) -> Doubts:
+    """Return why a model is refused, remarks, and numbers: what speaks against it, other mapper, mirrored twin."""
     if best.against:
-        return Verdict(best.mapped, False, best.against, (), best.drop, (), metrics)
-    refused, warnings, compared = _corroborate(best, ranked, options)
-    others = _other_models(best, ranked)
-    warnings += _remarks(best, others, n_photos)
-    return Verdict(best.mapped, not refused, refused, warnings, best.drop, others, metrics | compared)
+        return best.against, (), {}
+    refused, warnings, numbers = _corroborate(best, ranked, options)
+    if refused or len(best.kept) > MAX_REVERSAL_PHOTOS:
+        return refused, warnings, numbers
+    kept = kept_model(best)
+    twin = try_reversal(kept, priors_of(kept))
+    numbers |= {"twin_sigma_ratio": round(twin.twin_px / twin.own_px, 3), "twin_apart_deg": round(twin.apart_deg, 2)}
+    if twin.apart_deg > TWIN_APART_DEG and twin.twin_px < TWIN_FIT * twin.own_px:
+        text = (
+            f"ambiguous: a mirrored model, {twin.apart_deg:.0f} degrees away, explains the photos nearly as well"
+            f" ({twin.twin_px:.2f} px instead of {twin.own_px:.2f} px); photos from more directions are needed"
+        )
+        return (text,), (), {key: numbers[key] for key in numbers if key.startswith("twin")}
+    return (), warnings, numbers
 
 
 def _rank(score: Score) -> tuple[bool, int, float, int]:
@@ -70,7 +103,7 @@ def _rank(score: Score) -> tuple[bool, int, float, int]:
     return (
         not score.against,
         len(score.kept),
-        round(float(np.log(max(score.fit, 1.0))) / step),
+        round(float(np.log(max(sum(score.fit.values()), 1.0))) / step),
         len(score.mapped.points),
     )
 
@@ -87,31 +120,35 @@ def _no_model(pairs: Sequence[Pair], n_photos: int) -> str:
     return f"{start}: the photos overlap too little or their viewpoints differ too much"
 
 
-def _corroborate(
-    best: Score, ranked: Sequence[Score], options: VerifyOptions
-) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, float | int]]:
+def _corroborate(best: Score, ranked: Sequence[Score], options: VerifyOptions) -> Doubts:
     """Compare the best model with the sound models of the other mapper."""
     consistent = best.numbers["consistent_share"]
     weak = consistent < options.sure_consistent
-    off = {}
-    for rival in ranked:
-        common = len(np.intersect1d(rival.kept, best.kept))
-        unsound = rival.against or (not weak and rival.numbers["consistent_share"] < options.sure_consistent)
-        if rival.mapped.mapper != best.mapped.mapper and not unsound and common >= 2:
-            off[common] = float(np.median(disagreement_deg(kept_model(best), kept_model(rival))))
-    common = max(off, default=0)
+    rivals = [rival for rival in ranked if rival.mapped.mapper != best.mapped.mapper and not rival.against]
+    shared = [len(np.intersect1d(rival.kept, best.kept)) for rival in rivals]
+    rivals = [rival for rival, common in zip(rivals, shared, strict=True) if common >= 2 and _explains(rival, best)]
+    common = max((len(np.intersect1d(rival.kept, best.kept)) for rival in rivals), default=0)
     if weak and common < CONFIRMING_SHARE * len(best.kept):
         reason = (
             f"only {100 * consistent:.0f} % of the matches agree with the cameras, and no second model confirms them"
         )
         return (reason,), (), {}
-    if not off:
+    if not rivals:
         return (), (), {}
-    compared = {"disagreement_deg": round(off[common], 3), "disagreement_photos": common}
-    text = f"two independent mappings of {common} photos disagree by {off[common]:.1f} degrees (median relative pose)"
-    if off[common] > options.max_disagreement_deg:
+    rival = max(rivals, key=lambda score: len(np.intersect1d(score.kept, best.kept)))
+    off = float(np.median(disagreement_deg(kept_model(best), kept_model(rival))))
+    compared = {"disagreement_deg": round(off, 3), "disagreement_photos": common}
+    text = f"two independent mappings of {common} photos disagree by {off:.1f} degrees (median relative pose)"
+    if off > options.max_disagreement_deg:
         return (f"{text}, limit {options.max_disagreement_deg:g}",), (), compared
-    return (), ((text,) if off[common] > 0.5 * options.max_disagreement_deg else ()), compared
+    return (), ((text,) if off > 0.5 * options.max_disagreement_deg else ()), compared
+
+
+def _explains(rival: Score, best: Score) -> bool:
+    """Return whether a rival explains the matches between common photos nearly as well as the best model."""
+    common = set(np.intersect1d(rival.kept, best.kept).tolist())
+    inside = [pair for pair in best.fit.keys() | rival.fit.keys() if common.issuperset(pair)]
+    return sum(rival.fit.get(p, 0.0) for p in inside) >= RIVAL_FIT * sum(best.fit.get(p, 0.0) for p in inside)
 
 
 def _other_models(best: Score, ranked: Sequence[Score]) -> tuple[tuple[int, ...], ...]:

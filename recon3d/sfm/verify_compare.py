@@ -1,10 +1,13 @@
-"""Comparison of two models of the same photos, free of their frames and scales."""
+"""Comparison of two models of the same photos, free of their frames and scales, and the part of a model."""
 
 from __future__ import annotations
 
-import numpy as np
-from jaxtyping import Float64
+from dataclasses import replace
 
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from recon3d.scene import Points
 from recon3d.sfm.types import Mapped
 from recon3d.sfm.verify_evidence import relative_poses
 
@@ -38,3 +41,34 @@ def disagreement_deg(one: Mapped, other: Mapped) -> Float64[np.ndarray, " k"]:
 def _shortness(t: Float64[np.ndarray, "k 3"]) -> Float64[np.ndarray, " k"]:
     length = np.linalg.norm(t, axis=1)
     return np.asarray(np.minimum(length / max(float(np.median(length)), 1e-300), 1.0))
+
+
+def restricted(mapped: Mapped, photos: Bool[np.ndarray, " n"], points: Bool[np.ndarray, " p"]) -> Mapped:
+    """Return the model of some photos and points; points that fewer than two of the photos see are left out.
+
+    Args:
+        mapped: the model.
+        photos: mask of its photos.
+        points: mask of its points.
+    """
+    old = mapped.points
+    seen = photos[old.obs_view] & points[old.obs_point]
+    keep = np.bincount(old.obs_point[seen], minlength=len(old)) >= 2
+    seen &= keep[old.obs_point]
+    point_number, view_number = (np.cumsum(mask).astype(np.int32) - 1 for mask in (keep, photos))
+    new = Points(
+        old.xyz[keep],
+        old.rgb[keep],
+        old.error_px[keep],
+        old.sigma[keep],
+        point_number[old.obs_point[seen]],
+        view_number[old.obs_view[seen]],
+        old.obs_xy[seen],
+    )
+    return replace(
+        mapped,
+        photo=mapped.photo[photos],
+        cameras=mapped.cameras[photos],
+        camera_group=mapped.camera_group[photos],
+        points=new,
+    )

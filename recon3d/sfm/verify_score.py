@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from recon3d.render.cameras import Cameras
 from recon3d.sfm.bundle import Priors
 from recon3d.sfm.types import Mapped, Pair
+from recon3d.sfm.verify_compare import restricted
 from recon3d.sfm.verify_evidence import MatchEvidence, match_evidence, rotation_share
 from recon3d.sfm.verify_options import Drop, VerifyOptions
 from recon3d.sfm.verify_pairs import contradicted
@@ -37,7 +37,8 @@ class Score:
         kept: photos of it that its own evidence supports, ``[k]`` photo indices.
         drop: the others, with reasons.
         against: what speaks against the model, in plain words; empty when it stands on its own.
-        fit: agreement with all matches of the capture (truncated quadratic), comparable between candidates.
+        fit: agreement with the matches of each pair of kept photos (truncated quadratic, at most one per match),
+            comparable between candidates.
         numbers: JSON-ready.
     """
 
@@ -45,7 +46,7 @@ class Score:
     kept: Int64[np.ndarray, " k"]
     drop: tuple[Drop, ...]
     against: tuple[str, ...]
-    fit: float
+    fit: dict[tuple[int, int], float]
     numbers: dict[str, Any]
 
 
@@ -61,7 +62,7 @@ def score_model(mapped: Mapped, pairs: Sequence[Pair], priors: Priors, options: 
     broken = _broken(mapped)
     if broken:
         return Score(
-            mapped, np.zeros(0, np.int64), (), broken, 0.0, {"mapper": mapped.mapper, "n_photos": len(mapped.photo)}
+            mapped, np.zeros(0, np.int64), (), broken, {}, {"mapper": mapped.mapper, "n_photos": len(mapped.photo)}
         )
     evidence = match_evidence(mapped, pairs)
     agrees = (evidence.epipolar_px < options.tolerance_px) & ~_behind(evidence)
@@ -80,8 +81,10 @@ def score_model(mapped: Mapped, pairs: Sequence[Pair], priors: Priors, options: 
         "focal_known": focal_known,
     }
     residual = np.minimum(evidence.epipolar_px[inside] / options.tolerance_px, 1.0)
-    fit = float((1.0 - residual**2)[~_behind(evidence)[inside]].sum())
-    numbers["fit"] = round(fit, 1)
+    residual[_behind(evidence)[inside]] = 1.0
+    total = np.bincount(evidence.pair[inside], 1.0 - residual**2, minlength=len(evidence.pairs))
+    fit = {(pair.first, pair.second): float(value) for pair, value in zip(evidence.pairs, total, strict=True) if value}
+    numbers["fit"] = round(float(total.sum()), 1)
     return Score(mapped, mapped.photo[keep], drop, _against(numbers, options), fit, numbers)
 
 
@@ -262,15 +265,7 @@ def _against(numbers: dict[str, Any], options: VerifyOptions) -> tuple[str, ...]
     return tuple(text for wrong, text in found if wrong)
 
 
-def without_dropped(score: Score) -> Cameras:
-    """Return the cameras of the photos that a score keeps."""
-    return score.mapped.cameras[np.isin(score.mapped.photo, score.kept)]
-
-
 def kept_model(score: Score) -> Mapped:
-    """Return the model with the kept photos only; its points are those of the full model and only poses may be used."""
-    keep = np.isin(score.mapped.photo, score.kept)
+    """Return the model of the kept photos only."""
     mapped = score.mapped
-    return replace(
-        mapped, photo=mapped.photo[keep], cameras=mapped.cameras[keep], camera_group=mapped.camera_group[keep]
-    )
+    return restricted(mapped, np.isin(mapped.photo, score.kept), np.ones(len(mapped.points), bool))
