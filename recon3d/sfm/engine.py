@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from recon3d.core.errors import ResultError
+from recon3d.core.files import sha256_file
 from recon3d.core.progress import Progress
 from recon3d.core.seeds import derive
 from recon3d.core.stages import StageResult, StageStore
@@ -25,6 +27,7 @@ from recon3d.sfm.solve import Capture
 from recon3d.sfm.types import Mapped, Pair
 from recon3d.sfm.verify import Verdict, verify
 
+_LOG = logging.getLogger(__name__)
 PAIRS_PER_TASK = 32
 FEW_PLACED = 0.9  # below this share of the photos the richer features are tried
 
@@ -156,7 +159,7 @@ def _focal(photo: Photo) -> float | None:
 def _features(photos: Sequence[Photo], options: SfmOptions, tools: Tools, rich: bool, name: str) -> StageResult:
     inputs = {
         "photos": [[photo.sha256, photo.width, photo.height] for photo in photos],
-        "masks": [None if photo.mask is None else str(photo.mask) for photo in photos],
+        "masks": [None if photo.mask is None else sha256_file(photo.mask) for photo in photos],
         "options": [options.max_image_size, options.max_features, rich],
     }
 
@@ -261,7 +264,9 @@ def _models(
 
 
 def _fingerprint(known: Mapped) -> list[Any]:
-    return [known.photo.tolist(), known.cameras.cam_from_world.tolist(), known.cameras.K.tolist()]
+    cameras = known.cameras
+    distortion = None if cameras.distortion is None else cameras.distortion.tolist()
+    return [known.photo.tolist(), cameras.cam_from_world.tolist(), cameras.K.tolist(), distortion]
 
 
 def _gathered(found: Sequence[Outcome], folders: Sequence[str]) -> list[dict[str, Any]]:
@@ -270,7 +275,9 @@ def _gathered(found: Sequence[Outcome], folders: Sequence[str]) -> list[dict[str
         _require(found, "mapping")
     described = []
     for result, folder in zip(found, folders, strict=True):
-        if not isinstance(result, TaskFailure):
+        if isinstance(result, TaskFailure):
+            _LOG.warning("%s mapping failed and is left out: %s", folder, result.reason)
+        else:
             described += [{**model, "file": f"{folder}/{model['file']}"} for model in result["models"]]
     return described
 
