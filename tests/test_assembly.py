@@ -178,6 +178,7 @@ def test_duplicates_share_pose_and_scaled_intrinsics(
     for each in (scene.cameras, scene.pinhole_cameras):
         np.testing.assert_array_equal(each.K[0], [[250.0, 0, 160.5], [0, 255, 119.5], [0, 0, 1]])
         np.testing.assert_array_equal(each.K[3], model.cameras.K[1])
+    assert scene.cameras.distortion is not None and model.cameras.distortion is not None
     np.testing.assert_array_equal(scene.cameras.distortion, model.cameras.distortion[rows])
     assert scene.pinhole_cameras.distortion is None
 
