@@ -171,24 +171,21 @@ def _widest(pairs: Sequence[Pair]) -> list[Pair]:
 
 def _pair_shares(
     lens: Cameras, view: tuple[int, int], pair: Pair, factors: Float64[np.ndarray, " f"], tolerance_px: float
-) -> list[float]:
+) -> Float64[np.ndarray, " f"]:
     """Return the share of one pair's matches that a rotation explains at each factor on the focal length."""
     xy = pair.xy[:: -(-len(pair.xy) // _MAX_MATCHES_PER_PAIR)]
+    scale = np.stack([1 / factors, 1 / factors, np.ones(len(factors))], axis=1)[:, None]
     rays = [camera_rays(lens, np.full(len(xy), view[side]), xy[:, side]) for side in (0, 1)]
-    return [_rotated_share(rays, factor, tolerance_px / float(lens.K[view[1], 0, 0])) for factor in factors]
-
-
-def _rotated_share(rays: Sequence[Float64[np.ndarray, "m 3"]], factor: float, tolerance: float) -> float:
-    """Return the share of rays that one rotation maps within ``tolerance`` (in units of the unscaled focal length)."""
-    a, b = (ray * np.array([1 / factor, 1 / factor, 1.0]) for ray in rays)
-    a_unit, b_unit = (ray / np.sqrt(_squared(ray))[:, None] for ray in (a, b))
-    weight = np.ones(len(a))
+    a, b = (ray * scale for ray in rays)
+    a_unit, b_unit = (ray / np.linalg.norm(ray, axis=2, keepdims=True) for ray in (a, b))
+    tolerance = tolerance_px / float(lens.K[view[1], 0, 0])  # on rays of the unscaled focal length
+    weight, inlier = np.ones((len(factors), len(xy))), np.zeros((len(factors), len(xy)), bool)
     for _ in range(3):  # one least-squares fit and two robust ones
-        U, _, V_t = np.linalg.svd((b_unit * weight[:, None]).T @ a_unit)
-        R = U @ np.diag([1.0, 1.0, np.linalg.det(U @ V_t)]) @ V_t
-        turned = a_unit @ R.T
-        depth = np.where(turned[:, 2] > 1e-6, turned[:, 2], np.nan)
-        off = np.sqrt(_squared((turned[:, :2] / depth[:, None] - b[:, :2]) * factor))
-        off = np.where(np.isfinite(off), off, np.inf)
-        weight = 1.0 / (1.0 + (off / tolerance) ** 2) ** 2
-    return float((off < tolerance).mean())
+        U, _, V_t = np.linalg.svd((b_unit * weight[:, :, None]).transpose(0, 2, 1) @ a_unit)
+        U[:, :, 2] *= np.linalg.det(U @ V_t)[:, None]
+        turned = a_unit @ (U @ V_t).transpose(0, 2, 1)
+        depth = np.where(turned[:, :, 2] > 1e-6, turned[:, :, 2], np.inf)
+        off = turned[:, :, :2] / depth[:, :, None] - b[:, :, :2]
+        off = np.linalg.norm(off, axis=2) * factors[:, None] / tolerance
+        weight, inlier = 1.0 / (1.0 + off**2) ** 2, (off < 1.0) & np.isfinite(depth)
+    return np.asarray(inlier.mean(axis=1))
