@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from recon3d.core.errors import FormatError, InputError, UsageError
 from recon3d.evaluation import read_subsets, read_truth
