@@ -19,6 +19,7 @@ test: lint docs
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 
 docs: $(VENV)/.installed-dev

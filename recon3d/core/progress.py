@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import Progress as RichBars
-    from rich.progress import TaskID
+    from rich.progress import Progress as RichBars, TaskID
 
 
 class Stage:
