@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,15 +57,15 @@ def _read(source: Path) -> tuple[list[str], Cameras]:
 
 
 def _match(keys: Sequence[str], names: Sequence[str]) -> list[int]:
-    """Return the row of each key's pose, -1 where there is none."""
+    """Return the row of each key's pose, -1 where there is none: by the whole key, or by an unmistakable file name."""
     by_name = {name: row for row, name in enumerate(names)}
-    by_base: dict[str, list[int]] = {}
-    for row, name in enumerate(names):
-        by_base.setdefault(Path(name).name, []).append(row)
+    by_base = {Path(name).name: row for row, name in enumerate(names)}
+    in_names, in_keys = (Counter(Path(each).name for each in several) for several in (names, keys))
     found = []
     for key in keys:
-        same = by_base.get(Path(key).name, [])
-        found.append(by_name.get(key, same[0] if len(same) == 1 else -1))
+        base = Path(key).name
+        unmistakable = in_names[base] == in_keys[base] == 1
+        found.append(by_name.get(key, by_base[base] if unmistakable else -1))
     return found
 
 
