@@ -138,16 +138,29 @@ def uncertainty(
     point_sigma = np.concatenate([_point_sigma(block, joint, variance, loose) for block in _blocks(problem)])
     # Unknowns that nothing fixes took part with zeros until here: NaN would have spread to all others.
     joint[loose] = joint[:, loose] = np.nan
-    sigma = np.sqrt(np.maximum(np.diagonal(joint)[:n_free], 0))
+    return _collected(joint[:n_free, :n_free], point_sigma, groups, options, float(np.sqrt(noise)), redundancy)
+
+
+def _collected(
+    covariance: Float64[np.ndarray, "f f"],
+    point_sigma: Float64[np.ndarray, " p"],
+    groups: Int64[np.ndarray, " g"],
+    options: CovarianceOptions,
+    noise_px: float,
+    redundancy: int,
+) -> Uncertainty:
+    """Return the result with the covariance of poses and free intrinsics taken apart."""
+    n = (len(covariance) - len(groups) * len(options.free)) // _N_POSE
+    sigma = np.sqrt(np.maximum(np.diagonal(covariance), 0))
     pose_sigma = sigma[: _N_POSE * n].reshape(n, _N_POSE) * np.where(np.arange(_N_POSE) < 3, np.degrees(1.0), 1.0)
     return Uncertainty(
         pose_sigma=pose_sigma,
-        pose_covariance=np.stack([joint[6 * i : 6 * i + 6, 6 * i : 6 * i + 6] for i in range(n)]),
+        pose_covariance=np.stack([covariance[6 * i : 6 * i + 6, 6 * i : 6 * i + 6] for i in range(n)]),
         point_sigma=point_sigma,
         group=np.asarray(groups, dtype=np.int64),
         intrinsics=options.free,
         intrinsics_sigma=sigma[_N_POSE * n :].reshape(len(groups), len(options.free)),
-        noise_px=float(np.sqrt(noise)),
+        noise_px=noise_px,
         redundancy=redundancy,
     )
 
