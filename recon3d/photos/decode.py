@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import os
 import stat
 import struct
@@ -18,6 +19,7 @@ from jaxtyping import Bool, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from recon3d.core.errors import DependencyError, FormatError, InputError
+from recon3d.core.files import read_capped
 from recon3d.photos.colour import eight_bit, to_rgb
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "BMP", "PPM")
@@ -38,6 +40,7 @@ _TRANSPOSE = {
 }
 _TAIL_BYTES, _ZERO_TAIL = 1 << 16, 1 << 10
 _OPENING = threading.Lock()
+MAX_FILE_BYTES = 1 << 31
 
 
 def read_upright(path: Path, max_pixels: int) -> UInt8[np.ndarray, "h w 3"]:
@@ -131,11 +134,12 @@ def _open(path: Path, head: bytes) -> Image.Image:
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF_BRANDS:
         return _open_heif(path)
     try:
+        # From memory: of a file, Pillow reserves whatever length a damaged chunk states before it reads.
         # Pillow's own pixel limit is lower than ours may be; ours is checked right after, still before decoding.
         with _OPENING:
             limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
             try:
-                return Image.open(path, formats=_formats())
+                return Image.open(io.BytesIO(read_capped(path, MAX_FILE_BYTES)), formats=_formats())
             finally:
                 Image.MAX_IMAGE_PIXELS = limit
     except UnidentifiedImageError as error:

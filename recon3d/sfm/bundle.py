@@ -178,25 +178,46 @@ class Normal:
 
 
 @dataclass(frozen=True, eq=False)
+class Chunk:
+    """Observations of some points, and where their parameters stand.
+
+    Args:
+        rows: the observations, ``[k]``.
+        points: the points, ``[p]``.
+        point: of each observation, counted in ``points``, ``[k]``.
+        active: columns of the normal equations that occur, ``[a]``.
+        column: of each observation's camera parameters, counted in ``active``, ``[k,6+d]``.
+    """
+
+    rows: Int64[np.ndarray, " k"]
+    points: Int64[np.ndarray, " p"]
+    point: Int64[np.ndarray, " k"]
+    active: Int64[np.ndarray, " a"]
+    column: Int64[np.ndarray, "k c"]
+
+
+@dataclass(frozen=True, eq=False)
 class Layout:
     """Where the parameters of each observation stand in the normal equations.
 
     Args:
-        columns: column of each of the 6 + 8 camera parameters, ``[o,14]``; the last column collects the fixed ones.
+        columns: column of each camera parameter, ``[o,6+d]``; the last column collects the fixed ones.
         n_columns: columns without that last one.
-        chunks: observations of consecutive blocks of points, in the order of the first photo that sees them.
+        used: which of the 8 intrinsics are free in any group, ``[d]``.
+        chunks: consecutive blocks of points, in the order of the first photo that sees them.
     """
 
-    columns: Int64[np.ndarray, "o 14"]
+    columns: Int64[np.ndarray, "o c"]
     n_columns: int
-    chunks: tuple[Int64[np.ndarray, " _"], ...]
+    used: Int64[np.ndarray, " d"]
+    chunks: tuple[Chunk, ...]
 
 
 def make_layout(problem: Problem, priors: Priors, points_per_chunk: int = 2048) -> Layout:
     """Return the layout; chunks of points that few photos see keep the elimination small."""
     n, free = len(problem.pose), priors.sigma > 0
-    n_columns = 6 * n + int(free.sum())
-    intrinsics = np.where(free, 6 * n + np.cumsum(free).reshape(free.shape) - 1, n_columns)
+    n_columns, used = 6 * n + int(free.sum()), np.flatnonzero(free.any(axis=0))
+    intrinsics = np.where(free, 6 * n + np.cumsum(free).reshape(free.shape) - 1, n_columns)[:, used]
     columns = np.concatenate(
         [6 * problem.view[:, None] + np.arange(6), intrinsics[problem.group[problem.view]]], axis=1
     )
@@ -206,7 +227,14 @@ def make_layout(problem: Problem, priors: Priors, points_per_chunk: int = 2048) 
     rank[np.argsort(first_view, kind="stable")] = np.arange(len(problem.xyz))
     order = np.argsort(rank[problem.point], kind="stable")
     cuts = np.searchsorted(rank[problem.point][order], np.arange(points_per_chunk, len(problem.xyz), points_per_chunk))
-    return Layout(columns, n_columns, tuple(chunk for chunk in np.split(order, cuts) if len(chunk)))
+    chunks = tuple(_make_chunk(problem, columns, rows) for rows in np.split(order, cuts) if len(rows))
+    return Layout(columns, n_columns, used, chunks)
+
+
+def _make_chunk(problem: Problem, columns: Int64[np.ndarray, "o c"], rows: Int64[np.ndarray, " k"]) -> Chunk:
+    points, point = np.unique(problem.point[rows], return_inverse=True)
+    active, column = np.unique(columns[rows], return_inverse=True)
+    return Chunk(rows, points, point, active, column.reshape(len(rows), -1))
 
 
 def normal_equations(
@@ -232,16 +260,15 @@ def normal_equations(
     n_points = len(problem.xyz)
     V_inverse, g_point = np.zeros((n_points, 3, 3)), np.zeros((n_points, 3))
     for chunk in layout.chunks:
-        seen, local_point = np.unique(problem.point[chunk], return_inverse=True)
-        active, local = np.unique(layout.columns[chunk], return_inverse=True)
-        terms = _chunk_terms(at, weight, chunk, local.reshape(-1, 14), local_point)
+        seen, active = chunk.points, chunk.active
+        terms = _chunk_terms(at, weight, chunk, layout.used)
         V, W = terms.point_blocks, terms.cross
         V[:, (0, 1, 2), (0, 1, 2)] *= 1.0 + damping
         V_inverse[seen], g_point[seen] = _safe_inverse(V), terms.point_gradient
-        eliminated = np.einsum("cpi,pij->cpj", W, V_inverse[seen])
+        eliminated = W @ V_inverse[seen]
         H[np.ix_(active, active)] += terms.camera_blocks
-        reduced[np.ix_(active, active)] += eliminated.reshape(len(active), -1) @ W.reshape(len(active), -1).T
-        g[active] += terms.camera_gradient - np.einsum("cpi,pi->c", eliminated, g_point[seen])
+        reduced[np.ix_(active, active)] += _by_column(eliminated) @ _by_column(W).T
+        g[active] += terms.camera_gradient - _by_column(eliminated) @ g_point[seen].ravel()
     H, reduced, g = H[:-1, :-1], reduced[:-1, :-1], g[:-1]
     _add_priors(H, g, problem, priors)
     H[np.diag_indices(layout.n_columns)] *= 1.0 + damping
@@ -252,34 +279,42 @@ def normal_equations(
 class _Terms:
     camera_blocks: Float64[np.ndarray, "a a"]
     camera_gradient: Float64[np.ndarray, " a"]
-    cross: Float64[np.ndarray, "a p 3"]
+    cross: Float64[np.ndarray, "p a 3"]
     point_blocks: Float64[np.ndarray, "p 3 3"]
     point_gradient: Float64[np.ndarray, "p 3"]
 
 
 def _chunk_terms(
-    at: Linearised,
-    weight: Float64[np.ndarray, " o"],
-    chunk: Int64[np.ndarray, " k"],
-    column: Int64[np.ndarray, "k 14"],
-    point: Int64[np.ndarray, " k"],
+    at: Linearised, weight: Float64[np.ndarray, " o"], chunk: Chunk, used: Int64[np.ndarray, " d"]
 ) -> _Terms:
     """Return the blocks of the normal equations that one chunk of observations adds, in local numbering."""
-    J = np.concatenate([at.by_pose[chunk], at.by_intrinsics[chunk]], axis=2)
-    P, w = at.by_point[chunk], weight[chunk, None, None]
-    r = at.residual[chunk, :, None] * w
-    n_columns, n_points = int(column.max(initial=-1)) + 1, int(point.max(initial=-1)) + 1
-    J_t, P_t, axis = J.transpose(0, 2, 1), P.transpose(0, 2, 1), np.arange(3)
+    rows, column, point = chunk.rows, chunk.column, chunk.point
+    J = np.concatenate([at.by_pose[rows], at.by_intrinsics[rows][:, :, used]], axis=2)
+    P, w = at.by_point[rows], weight[rows, None, None]
+    r = at.residual[rows, :, None] * w
+    n_columns, n_points = len(chunk.active), len(chunk.points)
+    axis = np.arange(3)
     pair = column[:, :, None] * n_columns + column[:, None, :]
-    cross = (column[:, :, None] * n_points + point[:, None, None]) * 3 + axis
+    cross = (point[:, None, None] * n_columns + column[:, :, None]) * 3 + axis
     block = (point[:, None, None] * 3 + axis[:, None]) * 3 + axis
     return _Terms(
-        _scatter(pair, J_t @ (J * w), n_columns**2).reshape(n_columns, n_columns),
-        _scatter(column, J_t @ r, n_columns),
-        _scatter(cross, J_t @ (P * w), n_columns * n_points * 3).reshape(n_columns, n_points, 3),
-        _scatter(block, P_t @ (P * w), n_points * 9).reshape(n_points, 3, 3),
-        _scatter(point[:, None] * 3 + axis, P_t @ r, n_points * 3).reshape(n_points, 3),
+        _scatter(pair, _products(J, J * w), n_columns**2).reshape(n_columns, n_columns),
+        _scatter(column, _products(J, r), n_columns),
+        _scatter(cross, _products(J, P * w), n_columns * n_points * 3).reshape(n_points, n_columns, 3),
+        _scatter(block, _products(P, P * w), n_points * 9).reshape(n_points, 3, 3),
+        _scatter(point[:, None] * 3 + axis, _products(P, r), n_points * 3).reshape(n_points, 3),
     )
+
+
+def _products(a: Float64[np.ndarray, "k 2 d"], b: Float64[np.ndarray, "k 2 e"]) -> Float64[np.ndarray, "k d e"]:
+    """Return ``a^T b`` of each observation; written out, since batched products of tiny matrices are slow."""
+    out: Float64[np.ndarray, "k d e"] = a[:, 0, :, None] * b[:, 0, None, :]
+    out += a[:, 1, :, None] * b[:, 1, None, :]
+    return out
+
+
+def _by_column(blocks: Float64[np.ndarray, "p a 3"]) -> Float64[np.ndarray, "a q"]:
+    return blocks.transpose(1, 0, 2).reshape(blocks.shape[1], -1)
 
 
 def _scatter(
@@ -314,7 +349,8 @@ def solve(
     factor = scipy.linalg.cho_factor(normal.reduced, lower=True)
     step = -scipy.linalg.cho_solve(factor, normal.gradient)
     full = np.append(step, 0.0)[layout.columns]
-    moved = np.einsum("oki,oi->ok", at.by_pose, full[:, :6]) + np.einsum("oki,oi->ok", at.by_intrinsics, full[:, 6:])
+    moved = np.einsum("oki,oi->ok", at.by_pose, full[:, :6])
+    moved += np.einsum("oki,oi->ok", at.by_intrinsics[:, :, layout.used], full[:, 6:])
     pull = np.einsum("oki,ok->oi", at.by_point, moved * weight[:, None])
     rest = normal.point_gradient.copy()
     for k in range(3):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recon3d.core.errors import ResultError
+from recon3d.core.errors import ResultError, UsageError
 from recon3d.core.files import sha256_file
 from recon3d.core.progress import Progress
 from recon3d.core.seeds import derive
@@ -21,7 +21,7 @@ from recon3d.sfm.intrinsics import group_photos
 from recon3d.sfm.known import known_cameras
 from recon3d.sfm.mapping import load_mapped, save_mapped
 from recon3d.sfm.matching import guess_camera, load_pairs, save_pairs
-from recon3d.sfm.options import SfmOptions
+from recon3d.sfm.options import SfmOptions, parse_calibration
 from recon3d.sfm.retrieval import PairOptions, select_pairs
 from recon3d.sfm.solve import Capture
 from recon3d.sfm.types import Mapped, Pair
@@ -97,7 +97,7 @@ def find_cameras(
     second = _attempt(photos, options, tools, None, rich=True)
     better = second if _n_placed(second.verdict) > placed else first
     seconds = {**first.seconds, **second.seconds}
-    return CameraSearch(**{**vars(better), "seconds": seconds})
+    return replace(better, seconds=seconds)
 
 
 def _n_placed(verdict: Verdict) -> int:
@@ -119,7 +119,7 @@ def _attempt(
     suffix = "-rich" if rich else ""
     features = _features(photos, options, tools, rich, f"features{suffix}")
     files = [str(features.folder / f"{i:06d}.npz") for i in range(len(photos))]
-    cameras = [guess_camera(photo.width, photo.height, _focal(photo)) for photo in photos]
+    cameras = start_cameras(photos, options.calibration)
     group = group_photos(photos, options.intrinsics).tolist()
     matches = _matches(photos, files, cameras, options, tools, features.key, f"matches{suffix}")
     capture = Capture(
@@ -132,21 +132,62 @@ def _attempt(
         calibration=options.calibration,
     )
     models = _models(photos, capture, options, tools, (matches.key, f"cameras{suffix}"), known_poses)
-    described = models.value["models"]
-    mapped = [load_mapped(models.folder / item["file"]) for item in described]
+    search = _judged(capture, [(capture, models)], rich)
+    if options.intrinsics == "auto" and search.description.get("unshared_groups"):
+        split = replace(capture, group=split_groups(group, search.description["unshared_groups"]))
+        more = _models(photos, split, options, tools, (matches.key, f"cameras{suffix}-split"), known_poses)
+        search = _judged(capture, [(capture, models), (split, more)], rich)
+    seconds = {stage.folder.name: stage.seconds for stage in (features, matches)}
+    return replace(search, seconds={**seconds, **search.seconds})
+
+
+def start_cameras(photos: Sequence[Photo], calibration: str | None) -> list[dict[str, Any]]:
+    """Return the cameras that mapping starts from: the known calibration, or what EXIF says.
+
+    Raises:
+        UsageError: a calibration is given, and the photos have several sizes.
+    """
+    if calibration is None:
+        return [guess_camera(photo.width, photo.height, _focal(photo)) for photo in photos]
+    sizes = sorted({(photo.width, photo.height) for photo in photos})
+    if len(sizes) > 1:
+        raise UsageError(
+            "one calibration cannot hold for photos of several sizes",
+            got=", ".join(f"{width}x{height}" for width, height in sizes[:5]),
+            fix="reconstruct each size alone, or leave the calibration out",
+        )
+    params = parse_calibration(calibration).tolist()
+    (width, height), model = sizes[0], "OPENCV"
+    return [{"model": model, "width": width, "height": height, "params": params, "prior": True} for _ in photos]
+
+
+def split_groups(group: Sequence[int], apart: Sequence[int]) -> tuple[int, ...]:
+    """Return camera groups in which every photo of the groups ``apart`` stands alone."""
+    fresh, split = max(group) + 1, []
+    for number in group:
+        split.append(fresh if number in apart else number)
+        fresh += number in apart
+    return tuple(split)
+
+
+def _judged(capture: Capture, attempts: Sequence[tuple[Capture, StageResult]], rich: bool) -> CameraSearch:
+    """Verify the models of all mappings together."""
+    described = [(item, given, stage) for given, stage in attempts for item in stage.value["models"]]
+    mapped = [load_mapped(stage.folder / item["file"]) for item, _, stage in described]
     pairs = tuple(load_pairs(Path(capture.pairs)))
-    calibrated = options.calibration is not None
-    verdict = verify(mapped, pairs, len(photos), focal_px=capture.focal_px(), calibrated=calibrated)
-    index = next((k for k, model in enumerate(mapped) if model is verdict.chosen), None)
+    calibrated = capture.calibration is not None
+    verdict = verify(mapped, pairs, len(capture.features), focal_px=capture.focal_px(), calibrated=calibrated)
+    found = next((k for k, model in enumerate(mapped) if model is verdict.chosen), None)
+    item, given, stage = ({}, *attempts[-1]) if found is None else described[found]
     return CameraSearch(
         verdict=verdict,
-        model=None if index is None else models.folder / described[index]["file"],
-        description={} if index is None else described[index],
-        features=tuple(files),
+        model=None if found is None else stage.folder / item["file"],
+        description=item,
+        features=capture.features,
         pairs=pairs,
-        group=tuple(group),
-        key=models.key,
-        seconds={stage.folder.name: stage.seconds for stage in (features, matches, models)},
+        group=given.group,
+        key=stage.key,
+        seconds={stage.folder.name: stage.seconds for _, stage in attempts},
         rich=rich,
     )
 

@@ -1,4 +1,4 @@
-"""The last worker task of the camera search: drop what was not verified, uncertainties, colours, level, scale, twins."""
+"""The last worker task of the camera search: unverified photos out, uncertainties, colours, level, scale, twins."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from jaxtyping import Float64, UInt8
 from recon3d.core.files import atomic_path
 from recon3d.render.cameras import Cameras
 from recon3d.scene import Points, Scale
-from recon3d.sfm.covariance import CovarianceOptions, uncertainty
-from recon3d.sfm.intrinsics import make_priors
+from recon3d.sfm.covariance import CovarianceOptions, Uncertainty, uncertainty
+from recon3d.sfm.intrinsics import CENTRE, Assumptions, make_priors
 from recon3d.sfm.level import level
 from recon3d.sfm.mapping import load_mapped, save_mapped
 from recon3d.sfm.refine import adjust_mapped, keep_observations, with_errors
@@ -22,6 +22,10 @@ from recon3d.sfm.scale import ScaleOptions, estimate_scale
 from recon3d.sfm.solve import assumptions_of
 from recon3d.sfm.types import Mapped
 from recon3d.sfm.undistort import pinhole_twins
+
+# Residuals of one photo are correlated, so that the formal sigmas are too small: by this factor on the photo sets whose
+# cameras a laser or a gantry measured.
+INFLATION = 2.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,14 +88,7 @@ def finish_task(
         mapped, _ = adjust_mapped(mapped, make_priors(assumptions_of(description, mapped, calibration)), tolerance=1e-6)
         mapped = with_errors(mapped)
     mapped = replace(mapped, points=coloured(mapped, features))
-    n_distortion = 0 if calibration else 2 if description["free_radial2"] else 1
-    options = CovarianceOptions(
-        free_focal=calibration is None,
-        free_principal_point=bool(description["free_principal_point"]),
-        n_distortion=n_distortion,
-        principal_point_sigma=0.0 if calibration else 0.01,
-    )
-    sigma = uncertainty(mapped.cameras, mapped.camera_group, mapped.points, options)
+    sigma = uncertainties(mapped, assumptions_of(description, mapped, calibration))
     mapped = replace(mapped, points=replace(mapped.points, sigma=sigma.point_sigma))
     metrics: dict[str, Any] = {"noise_px": sigma.noise_px, "redundancy": sigma.redundancy}
     state = _State(mapped, sigma.pose_sigma, np.eye(4))
@@ -99,10 +96,12 @@ def finish_task(
         levelled = level(mapped.cameras, mapped.points, seed)
         state = state.moved(levelled.new_from_old)
         metrics["level"] = {"method": levelled.method, **levelled.metrics}
+    # GPS turns the world to the map, which a kept frame must not be.
+    wanted = replace(ScaleOptions(**scale), gps="off") if keep_gauge else ScaleOptions(**scale)
     registered = [keys[photo] for photo in mapped.photo]
     positions = [None if gps[photo] is None else tuple(gps[photo] or ()) for photo in mapped.photo]
     found = estimate_scale(
-        state.mapped.cameras, registered, state.mapped.points, state.pose_sigma, positions, ScaleOptions(**scale), keys
+        state.mapped.cameras, registered, state.mapped.points, state.pose_sigma, positions, wanted, keys
     )
     state = state.moved(found.new_from_old)
     metrics["scale"] = dict(found.metrics)
@@ -125,6 +124,24 @@ class _State:
         sigma = self.pose_sigma.copy()
         sigma[:, 3:] = factor * np.sqrt(sigma[:, 3:] ** 2 @ ((new_from_old[:3, :3] / factor) ** 2).T)
         return _State(mapped, sigma, new_from_old @ self.world_from_sfm)
+
+
+def uncertainties(mapped: Mapped, assumed: Assumptions) -> Uncertainty:
+    """Return the standard deviations of an adjusted model under the priors that it was adjusted with."""
+    sigma = make_priors(assumed).sigma
+    names = ("focal", "cx", "cy", "k1", "k2")
+    options = CovarianceOptions(
+        free_focal=bool(sigma[:, 0].any()),
+        free_principal_point=bool(sigma[:, 2:4].any()),
+        n_distortion=int(sigma[:, 4].any()) + int(sigma[:, 5].any()),
+        principal_point_sigma=CENTRE if assumed.calibration is None else 0.0,
+        inflation=INFLATION,
+    )
+    _, firsts = np.unique(mapped.camera_group, return_index=True)
+    focal = mapped.cameras.K[firsts, 0, 0]
+    columns = dict(zip(names, (focal * sigma[:, 0], *sigma[:, 2:6].T), strict=True))
+    prior = np.stack([columns[name] for name in options.free], axis=1) if options.free else None
+    return uncertainty(mapped.cameras, mapped.camera_group, mapped.points, options, prior)
 
 
 def without_photos(mapped: Mapped, drop: Sequence[int]) -> Mapped:

@@ -31,8 +31,11 @@ RADIAL = (0.1, 0.03)
 # When the photos overrule what was assumed.
 OVERRULE_SIGMAS = 5.0
 CROP_SHIFT = 0.06  # of the long side: no lens is this badly centred
+FOCAL_SPLIT = 0.05  # photos whose focal lengths differ by more than this cannot share a camera
+SPLIT_SIGMAS = 10.0
 # Share of the robust cost that a further lens parameter must save before it is freed. Residuals of one photo are
 # correlated, so that a plain significance test always frees everything.
+LENS_PHOTOS = 5  # fewer photos explain themselves by any lens
 CENTRE_GAIN = 0.01
 RADIAL2_GAIN = 0.02
 
@@ -167,13 +170,37 @@ def drop_overruled_focals(problem: Problem, assumed: Assumptions) -> Assumptions
     return replace(assumed, focal_px=np.where(off > 3.0 * FOCAL_EXIF, np.nan, assumed.focal_px))
 
 
+def unshared_groups(problem: Problem) -> Bool[np.ndarray, " g"]:
+    """Return the groups in which a photo of its own focal length, by far, contradicts the shared one (another zoom).
+
+    Every photo gets a focal length of its own; all else that its group shares stays as it is.
+
+    Args:
+        problem: an adjusted model.
+    """
+    n, shared = len(problem.pose), problem.intrinsics[problem.group]
+    sigma = np.zeros((n, 8))
+    sigma[:, 0] = np.where(np.bincount(problem.group)[problem.group] > 1, 2 * FOCAL_SPLIT, 0.0)
+    if not sigma.any():
+        return np.zeros(len(problem.intrinsics), bool)
+    priors = Priors(shared, sigma)
+    alone = adjust(replace(problem, intrinsics=shared, group=np.arange(n)), priors, max_iterations=6, tolerance=1e-3)
+    off = np.abs(alone.problem.intrinsics[:, 0] - shared[:, 0])
+    own = posterior_sigma(alone.problem, alone.sigma_px, priors)[:, 0]
+    far = (off > FOCAL_SPLIT) & (off > SPLIT_SIGMAS * own)
+    found: Bool[np.ndarray, " g"] = np.bincount(problem.group[far], minlength=len(problem.intrinsics)) > 0
+    return found
+
+
 def choose_lens(problem: Problem, assumed: Assumptions) -> tuple[Assumptions, dict[str, float]]:
     """Free the second radial coefficient and the principal point where they explain the photos clearly better.
 
     Returns:
         The assumptions, and the share of the robust cost that each of the two saved.
     """
-    gains = {}
+    gains: dict[str, float] = {}
+    if len(problem.pose) < LENS_PHOTOS:
+        return assumed, gains
     richer = replace(assumed, free_radial2=True)
     gains["free_radial2"] = _gain(problem, assumed, richer)
     if gains["free_radial2"] > RADIAL2_GAIN:

@@ -12,7 +12,14 @@ from jaxtyping import Bool, Float64
 from recon3d.render.cameras import Cameras
 from recon3d.scene import Points
 from recon3d.sfm.bundle import Adjusted, Priors, Problem, adjust, make_problem, to_cameras
-from recon3d.sfm.intrinsics import Assumptions, choose_lens, drop_overruled_focals, find_crops, make_priors
+from recon3d.sfm.intrinsics import (
+    Assumptions,
+    choose_lens,
+    drop_overruled_focals,
+    find_crops,
+    make_priors,
+    unshared_groups,
+)
 from recon3d.sfm.mapping import mapper_options, to_mapped
 from recon3d.sfm.types import Mapped
 
@@ -153,6 +160,7 @@ class Refined:
         adjusted: the last adjustment.
         notes: what the photos overruled, in plain words.
         gains: share of the robust cost that each further lens parameter saved.
+        unshared: groups whose photos contradict the focal length that they share, ``[g]``.
     """
 
     mapped: Mapped
@@ -160,6 +168,7 @@ class Refined:
     adjusted: Adjusted
     notes: tuple[str, ...]
     gains: dict[str, float]
+    unshared: Bool[np.ndarray, " g"]
 
 
 def refine(
@@ -197,7 +206,8 @@ def refine(
         if not last and assumed.calibration is None and principal_point == "auto":
             assumed, gains = choose_lens(_problem(mapped), assumed)
     mapped, adjusted = adjust_mapped(mapped, make_priors(assumed), tolerance=1e-6)
-    return Refined(with_errors(mapped), assumed, adjusted, tuple(notes), gains)
+    apart = np.zeros(len(assumed.size), bool) if assumed.calibration is not None else unshared_groups(_problem(mapped))
+    return Refined(with_errors(mapped), assumed, adjusted, tuple(notes), gains, apart)
 
 
 def _question(mapped: Mapped, assumed: Assumptions, principal_point: str, notes: list[str]) -> Assumptions:

@@ -125,6 +125,7 @@ def describe(refined: Refined) -> dict[str, Any]:
         "n_points": len(refined.mapped.points),
         "noise_px": round(refined.adjusted.sigma_px, 4),
         "cropped_groups": np.unique(refined.mapped.camera_group)[assumed.cropped].tolist(),
+        "unshared_groups": np.unique(refined.mapped.camera_group)[refined.unshared].tolist(),
         "free_principal_point": assumed.free_centre,
         "free_radial2": assumed.free_radial2,
         "gains": {name: round(gain, 5) for name, gain in refined.gains.items()},

@@ -20,7 +20,6 @@ _SCALE_RANGE = (0.5, 4.0)
 _N_EDGE = 65
 _ROWS = 8
 _JPEG_QUALITY = 95
-_LOSSLESS = frozenset({".png", ".tif", ".tiff", ".bmp", ".ppm", ".pgm", ".pnm"})
 
 
 def pinhole_twins(cameras: Cameras) -> Cameras:
@@ -164,11 +163,6 @@ def _mix(
 ) -> Float32[np.ndarray, "m 3"]:
     start = left.astype(np.float32)
     return np.asarray(start + (right - start) * weight)
-
-
-def output_suffix(key: str) -> str:
-    """Return ``.png`` for photos of lossless formats and ``.jpg`` for all others."""
-    return ".png" if Path(key).suffix.lower() in _LOSSLESS else ".jpg"
 
 
 def undistortion_tasks(
