@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import logging
+import os
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +34,7 @@ from recon3d.sfm.undistort import undistortion_tasks
 
 _LOG = logging.getLogger(__name__)
 WORK = ".recon3d"  # folder of the stages inside the output folder
+EXPORT_FOLDERS = ("images", "colmap", "colmap_distorted")
 MAX_MEAN_ERROR_PX = 2.0
 MIN_PLACED = 0.5
 
@@ -89,9 +94,8 @@ def reconstruct(
     """
     options = _overridden(options or ReconstructOptions(), overrides)
     budget = make_budget(options.max_memory, options.max_time, options.threads)
-    folder = default_out(source) if out is None else Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError("the output folder is a file", got=folder, fix="choose another --out")
+    folder = default_out(source) if out is None else Path(out).expanduser().absolute()
+    check_out(folder, source)
     run = _Run(folder, options, budget, make_progress(options.quiet))
     return run.execute(source)
 
@@ -105,22 +109,58 @@ def _overridden(options: ReconstructOptions, overrides: Mapping[str, Any]) -> Re
 
 
 def default_out(source: str | Path | Sequence[str | Path]) -> Path:
-    """Return the output folder of a source: ``NAME_recon3d`` beside the folder, the video, or the folder of the files."""
-    first = Path(source if isinstance(source, str | Path) else source[0]) if source else Path()
-    base = first
-    while any(mark in base.name for mark in "*?["):
-        base = base.parent
-    if base == first and not first.is_dir() and not isinstance(source, str | Path):
-        base = first.parent
-    base = base.absolute()
+    """Return the output folder of a source: ``NAME_recon3d`` beside the folder, the video or the folder of files."""
+    if isinstance(source, str | Path):
+        base = _base(source)
+    else:
+        first = _base(source[0]) if source else Path.cwd()
+        base = first if first.is_dir() else first.parent
     return base.parent / f"{base.stem if base.is_file() else base.name}_recon3d"
+
+
+def _base(source: str | Path) -> Path:
+    """Return the path that a source names, or the folder that a glob pattern starts from."""
+    path = Path(os.path.abspath(Path(source).expanduser()))
+    if path.exists() or not glob.has_magic(str(path)):
+        return path
+    return Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+
+
+def check_out(folder: Path, source: str | Path | Sequence[str | Path]) -> None:
+    """Refuse an output folder in which something of the user's would be replaced.
+
+    Args:
+        folder: the output folder.
+        source: what is reconstructed.
+
+    Raises:
+        UsageError: it is a file, it holds the photos, or it holds a model of other software.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("the output folder is a file", got=folder, fix="choose another --out")
+    for item in [source] if isinstance(source, str | Path) else source:
+        if _base(item).resolve().is_relative_to(folder.resolve()):
+            raise UsageError("the photos lie inside the output folder", got=folder, fix="choose another --out")
+    if not (folder / WORK).exists() and not (folder / "scene.json").exists():
+        for name in EXPORT_FOLDERS:
+            if (folder / name).exists():
+                what = f"the output folder holds {name}, which recon3d did not write"
+                raise UsageError(what, got=folder / name, fix="choose another --out")
+
+
+def remove_exports(folder: Path) -> None:
+    """Remove what an earlier run wrote into an output folder, scene.json first, so that no refused model stays."""
+    for name in ("scene.json", "transforms.json", "trajectory.tum", "points.ply"):
+        (folder / name).unlink(missing_ok=True)
+    for name in EXPORT_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 class _Run:
     """One execution of the pipeline."""
 
     def __init__(self, folder: Path, options: ReconstructOptions, budget: Budget, progress: Progress) -> None:
-        self.folder, self.options, self.budget, self.progress = folder.absolute(), options, budget, progress
+        self.folder, self.options, self.budget, self.progress = folder, options, budget, progress
         self.store = StageStore(self.folder / WORK)
         self.seconds: dict[str, float] = {}
 
@@ -160,7 +200,7 @@ class _Run:
 
     def refuse(self, photos: PhotoSet, searched: Sequence[Photo], search: CameraSearch, plan: Plan) -> None:
         """Write a report that says why, and raise."""
-        (self.folder / "scene.json").unlink(missing_ok=True)
+        remove_exports(self.folder)
         views = make_views(photos, search, searched, trusted=False)
         reasons = search.verdict.refused_because
         self.write_report(photos, views, None, search, searched, [*plan.notes, *reasons])
@@ -186,7 +226,7 @@ class _Run:
                 "recon3d": __version__,
                 "versions": versions(),
                 "options": self.options_json(),
-                "plan": asdict(plan),
+                "plan": {name: value for name, value in asdict(plan).items() if name != "n_workers"},
                 "stage_key": search.key,
                 "warnings": warnings,
                 "failed_checks": checks,
@@ -195,7 +235,7 @@ class _Run:
         images = self.undistort(photos, scene, tools, search.key)
         self.write_report(photos, views, scene, search, searched, [*warnings, *checks])
         with self.progress.stage("writing"):
-            return scene.save(self.folder, [*images, self.folder / "report.html"])
+            return scene.save(self.folder, images)  # the report carries timings: its hash would differ in every run
 
     def finish_model(self, photos: PhotoSet, searched: Sequence[Photo], search: CameraSearch, tools: Tools) -> Finished:
         """Return the verified model with uncertainties, in its final world."""
@@ -215,6 +255,7 @@ class _Run:
             "seed": self.options.sfm.seed,
         }
         inputs = {name: task[name] for name in ("drop", "keys", "gps", "scale", "keep_gauge", "calibration", "seed")}
+        inputs["depth_maps"] = _hashes(self.options.scale.depth)
 
         def build(folder: Path) -> Any:
             tasks = [{**task, "target": str(folder)}]
@@ -291,6 +332,13 @@ class _Run:
         for name in ("quiet", "threads"):
             del options[name]
         return {name: _plain(value) for name, value in options.items()}
+
+
+def _hashes(folder: str | None) -> dict[str, str]:
+    """Return the hash of each file in a folder of depth maps; none where a scale needs no such folder."""
+    if folder is None or not Path(folder).is_dir():
+        return {}
+    return {path.name: sha256_file(path) for path in sorted(Path(folder).iterdir()) if path.is_file()}
 
 
 def _plain(value: Any) -> Any:

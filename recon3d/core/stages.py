@@ -45,12 +45,11 @@ class StageStore:
     either no trace of it or all of it, and a re-run starts with the first stage that is missing or out of date.
 
     Args:
-        root: folder for the stages; created.
+        root: folder for the stages; created with the first of them.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
-        self.root.mkdir(parents=True, exist_ok=True)
 
     def run(self, name: str, inputs: Mapping[str, Any], build: Callable[[Path], Any]) -> StageResult:
         """Return the result of a stage, building it only when no valid one is there.

@@ -162,7 +162,7 @@ def test_failed_build_leaves_no_valid_stage(made: StageResult, store: StageStore
 
 def test_leftovers_of_a_kill_are_removed(store: StageStore, builder: Builder) -> None:
     partial = store.root / ".stage.partial"
-    partial.mkdir()
+    partial.mkdir(parents=True)
     (partial / "half.bin").write_bytes(b"half")
     made = store.run("stage", INPUTS, builder)
     assert not partial.exists()
@@ -218,6 +218,11 @@ def test_inputs_that_are_not_json_are_refused(store: StageStore) -> None:
 def test_seconds_are_those_of_the_build(store: StageStore) -> None:
     made = store.run("stage", {}, lambda _: time.sleep(0.05))
     assert 0.05 <= made.seconds < 30.0
+
+
+def test_nothing_is_created_before_the_first_stage(tmp_path: Path) -> None:
+    StageStore(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_moved_output_folder_stays_valid(made: StageResult, store: StageStore, builder: Builder) -> None:
