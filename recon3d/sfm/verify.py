@@ -25,6 +25,7 @@ TWIN_FIT = 1.8  # a mirrored model with residuals below this multiple is a serio
 RIVAL_FIT = 0.9  # a model that explains less of the matches between common photos is no rival
 SAME_FIT = 0.01  # fits that differ by less are equal: the model with more points wins
 OTHER_MODEL_OVERLAP = 1 / 3
+RIVAL_SHARE = 1 / 2  # of the photos of a model that a model must hold to speak against it
 CONFIRMING_SHARE = 2 / 3  # of the photos of a weak model must be in the model that confirms it
 
 
@@ -124,10 +125,11 @@ def _corroborate(best: Score, ranked: Sequence[Score], options: VerifyOptions) -
     """Compare the best model with the sound models of the other mapper."""
     consistent = best.numbers["consistent_share"]
     weak = consistent < options.sure_consistent
+    enough = max(2.0, RIVAL_SHARE * len(best.kept))
     rivals = [rival for rival in ranked if rival.mapped.mapper != best.mapped.mapper and not rival.against]
-    shared = [len(np.intersect1d(rival.kept, best.kept)) for rival in rivals]
-    rivals = [rival for rival, common in zip(rivals, shared, strict=True) if common >= 2 and _explains(rival, best)]
-    common = max((len(np.intersect1d(rival.kept, best.kept)) for rival in rivals), default=0)
+    rivals = [rival for rival in rivals if weak or rival.numbers["consistent_share"] >= options.sure_consistent]
+    rivals = [rival for rival in rivals if _n_common(rival, best) >= enough and _explains(rival, best)]
+    common = max((_n_common(rival, best) for rival in rivals), default=0)
     if weak and common < CONFIRMING_SHARE * len(best.kept):
         reason = (
             f"only {100 * consistent:.0f} % of the matches agree with the cameras, and no second model confirms them"
@@ -135,13 +137,17 @@ def _corroborate(best: Score, ranked: Sequence[Score], options: VerifyOptions) -
         return (reason,), (), {}
     if not rivals:
         return (), (), {}
-    rival = max(rivals, key=lambda score: len(np.intersect1d(score.kept, best.kept)))
+    rival = max(rivals, key=lambda score: _n_common(score, best))
     off = float(np.median(disagreement_deg(kept_model(best), kept_model(rival))))
     compared = {"disagreement_deg": round(off, 3), "disagreement_photos": common}
     text = f"two independent mappings of {common} photos disagree by {off:.1f} degrees (median relative pose)"
     if off > options.max_disagreement_deg:
         return (f"{text}, limit {options.max_disagreement_deg:g}",), (), compared
     return (), ((text,) if off > 0.5 * options.max_disagreement_deg else ()), compared
+
+
+def _n_common(one: Score, other: Score) -> int:
+    return len(np.intersect1d(one.kept, other.kept))
 
 
 def _explains(rival: Score, best: Score) -> bool:

@@ -18,6 +18,7 @@ from recon3d.sfm.verify_pairs import contradicted
 from recon3d.sfm.verify_sigma import pair_sigma_deg
 
 PHOTO_SIGMA_FACTOR = 2.5  # one photo may be this much worse determined than the model as a whole
+KNOWN_FOCAL_SIGMA = 0.5  # of log f
 KNOWN_FOCAL_RANGE = 1.35  # factor on the focal length that a rotating camera may use when EXIF told it
 UNKNOWN_FOCAL_RANGE = 3.0
 FOCAL_LIMITS = (0.2, 20.0)  # of the long side: fisheye lenses and telescopes lie outside
@@ -68,11 +69,12 @@ def score_model(mapped: Mapped, pairs: Sequence[Pair], priors: Priors, options: 
     agrees = (evidence.epipolar_px < options.tolerance_px) & ~_behind(evidence)
     agrees &= ~contradicted(mapped, evidence)[evidence.pair]
     sigma = pair_sigma_deg(mapped, priors)
-    keep, drop = _judge_photos(mapped, evidence, agrees, sigma, options)
+    known = priors.sigma[:, 0] < KNOWN_FOCAL_SIGMA
+    keep, drop = _judge_photos(mapped, evidence, agrees, sigma, known, options)
     inside = keep[evidence.view].all(axis=1)
     numbers = _numbers(mapped, evidence, agrees, inside, sigma[np.ix_(keep, keep)], options)
     kept_pairs = [pair for pair in evidence.pairs if {pair.first, pair.second} <= set(mapped.photo[keep].tolist())]
-    focal_known = bool((priors.sigma[:, 0] < 0.5).all())
+    focal_known = bool(known.all())
     reach = KNOWN_FOCAL_RANGE if focal_known else UNKNOWN_FOCAL_RANGE
     share, factor = rotation_share(mapped, kept_pairs, options.tolerance_px, reach)
     numbers |= {
@@ -114,10 +116,12 @@ def _judge_photos(
     evidence: MatchEvidence,
     agrees: Bool[np.ndarray, " m"],
     sigma: Float64[np.ndarray, "n n"],
+    focal_known: Bool[np.ndarray, " g"],
     options: VerifyOptions,
 ) -> tuple[Bool[np.ndarray, " n"], tuple[Drop, ...]]:
     """Drop photos one after the other, the worst first, until all that stay are supported."""
     keep, drop = np.ones(len(mapped.photo), bool), []
+    own_lens = _lone_unknown_lenses(mapped, focal_known)
     while keep.sum() > 1:
         share, support = _support(evidence, agrees, keep, options)
         own_sigma = np.full(len(keep), np.inf)
@@ -127,14 +131,14 @@ def _judge_photos(
             own_sigma[row] = np.median(sigma[row, others])
         limit = PHOTO_SIGMA_FACTOR * options.max_sigma_deg
         badness = np.max([0.5 / np.maximum(share, 1e-9), options.min_support / np.maximum(support, 1e-9)], axis=0)
-        badness = np.where(keep, np.maximum(badness, own_sigma / limit), 0.0)
+        lens = np.where(own_lens, options.min_support / np.maximum(_fixed_points(mapped, keep), 1e-9), 0.0)
+        badness = np.where(keep, np.max([badness, lens, own_sigma / limit], axis=0), 0.0)
         worst = int(np.argmax(badness))
         if badness[worst] <= 1.0 or keep.sum() == 2:
             break
         keep[worst] = False
-        drop.append(
-            Drop(int(mapped.photo[worst]), _drop_reason(share[worst], support[worst], own_sigma[worst], options))
-        )
+        reason = _drop_reason(share[worst], support[worst], own_sigma[worst], options)
+        drop.append(Drop(int(mapped.photo[worst]), reason))
     return keep, tuple(sorted(drop, key=lambda item: item.photo))
 
 
@@ -144,7 +148,23 @@ def _drop_reason(agrees: float, support: float, sigma: float, options: VerifyOpt
     if support < options.min_support:
         return f"only {support:.0f} matches with depth tie it to the model ({options.min_support} needed)"
     limit = PHOTO_SIGMA_FACTOR * options.max_sigma_deg
-    return f"its pose is uncertain by {min(sigma, 180.0):.1f} degrees (limit {limit:.1f})"
+    if sigma > limit:
+        return f"its pose is uncertain by {min(sigma, 180.0):.1f} degrees (limit {limit:.1f})"
+    return f"its unknown lens rests on fewer than {options.min_support} points that two other photos see"
+
+
+def _lone_unknown_lenses(mapped: Mapped, focal_known: Bool[np.ndarray, " g"]) -> Bool[np.ndarray, " n"]:
+    """Return the photos whose lens no other photo of the model shares and no EXIF tells."""
+    _, group, count = np.unique(mapped.camera_group, return_inverse=True, return_counts=True)
+    return np.asarray((count[group] == 1) & ~focal_known[group])
+
+
+def _fixed_points(mapped: Mapped, keep: Bool[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+    """Return how many points each photo sees that at least two other kept photos see, ``[n]``."""
+    points = mapped.points
+    track = np.bincount(points.obs_point[keep[points.obs_view]], minlength=len(points))
+    long = track[points.obs_point] >= 3
+    return np.bincount(points.obs_view[long], minlength=len(keep)).astype(np.float64)
 
 
 def _support(

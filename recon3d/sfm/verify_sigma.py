@@ -100,7 +100,8 @@ def pose_covariance(problem: Problem, priors: Priors) -> Float64[np.ndarray, "c 
     scale = np.concatenate([growth.ravel()[6:], np.zeros(len(normal) - 6 * (n - 1))])
     scale /= max(float(np.linalg.norm(scale)), 1e-300)
     normal = normal + np.trace(normal) * np.outer(scale, scale)
-    unit = 1.0 / np.sqrt(np.maximum(np.diag(normal), 1e-300))
+    diagonal = np.diag(normal)
+    unit = np.where(diagonal > 0, 1.0 / np.sqrt(np.maximum(diagonal, 1e-30)), 0.0)  # 0: a photo without observations
     values, vectors = np.linalg.eigh(normal * unit[:, None] * unit)
     inverse = (vectors / np.maximum(values, _SMALLEST_EIGENVALUE)) @ vectors.T * unit[:, None] * unit
     covariance = np.zeros((6 * n, 6 * n))
