@@ -233,8 +233,13 @@ def test_layout_splits_points_by_their_first_photo() -> None:
     problem = small_problem(n_points=40)
     layout = make_layout(problem, some_priors(problem), 16)
     assert len(layout.chunks) == 3
-    np.testing.assert_array_equal(np.sort(np.concatenate(layout.chunks)), np.arange(len(problem.xy)))
-    points = [set(problem.point[chunk]) for chunk in layout.chunks]
+    np.testing.assert_array_equal(
+        np.sort(np.concatenate([chunk.rows for chunk in layout.chunks])), np.arange(len(problem.xy))
+    )
+    for chunk in layout.chunks:
+        np.testing.assert_array_equal(chunk.points[chunk.point], problem.point[chunk.rows])
+        np.testing.assert_array_equal(chunk.active[chunk.column], layout.columns[chunk.rows])
+    points = [set(problem.point[chunk.rows]) for chunk in layout.chunks]
     assert [len(some) for some in points] == [16, 16, 8] and len(set.union(*points)) == 40
     first = np.array([problem.view[problem.point == p].min() for p in range(40)])
     for earlier, later in itertools.pairwise(points):
@@ -244,10 +249,10 @@ def test_layout_splits_points_by_their_first_photo() -> None:
 def test_layout_sends_fixed_intrinsics_to_the_last_column() -> None:
     problem = small_problem()
     layout = make_layout(problem, some_priors(problem))
-    assert layout.n_columns == 39
+    assert layout.n_columns == 39 and layout.used.tolist() == [0, 1, 2, 3, 4, 5, 7], "p1 is fixed everywhere"
     for view, columns in zip(problem.view, layout.columns, strict=True):
         np.testing.assert_array_equal(columns[:6], 6 * view + np.arange(6))
-        expected = [[30, 39, 31, 32, 33, 34, 39, 35], [36, 37, 39, 39, 38, 39, 39, 39]][problem.group[view]]
+        expected = [[30, 39, 31, 32, 33, 34, 35], [36, 37, 39, 39, 38, 39, 39]][problem.group[view]]
         np.testing.assert_array_equal(columns[6:], expected)
 
 

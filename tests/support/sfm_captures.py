@@ -13,7 +13,8 @@ from recon3d.scene import Points
 from recon3d.sfm.bundle import Problem, make_problem
 from recon3d.sfm.mapping import build_database
 from recon3d.sfm.matching import guess_camera, save_pairs
-from recon3d.sfm.types import Pair
+from recon3d.sfm.refine import Refined
+from recon3d.sfm.types import Mapped, Pair
 
 SIZE = (640, 480)
 CENTRED = (600.0, 600.0, 320.0, 240.0)
@@ -131,6 +132,16 @@ def write_capture(
     save_pairs(folder / "pairs.npz", pairs)
     groups = group or (0,) * n
     return OnDisk(folder, cameras, xyz, xy, rgb, tuple(files), guesses, groups, tuple(pairs), folder / "pairs.npz")
+
+
+@dataclass(frozen=True, eq=False)
+class Solved:
+    """A capture, its database, its incremental model, and that model after refinement."""
+
+    capture: OnDisk
+    database: Path
+    mapped: Mapped
+    refined: Refined
 
 
 def rotation_errors_deg(found: Cameras, truth: Cameras) -> np.ndarray:
