@@ -30,7 +30,7 @@ class Priors:
 
     Args:
         mean: ``[g,8]``.
-        sigma: one standard deviation, ``[g,8]``; 0 = fixed at the mean, infinity = free.
+        sigma: one standard deviation, ``[g,8]``; 0 = fixed where it starts, infinity = free.
     """
 
     mean: Float64[np.ndarray, "g 8"]
