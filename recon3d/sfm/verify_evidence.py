@@ -28,6 +28,7 @@ class MatchEvidence:
         pair: index into ``pairs`` of each match, ``[m]``.
         view: rows of the model's cameras, ``[m,2]``.
         keypoint: keypoint indices in both photos, ``[m,2]``.
+        xy: matched pixels in both photos, ``[m,2,2]``.
         epipolar_px: Sampson distance to the model's epipolar geometry in pixels, ``[m]``.
         angle_deg: angle between the two rays, ``[m]``.
         shift_px: the same angle in pixels at the photos' focal length, ``[m]``.
@@ -38,6 +39,7 @@ class MatchEvidence:
     pair: Int64[np.ndarray, " m"]
     view: Int64[np.ndarray, "m 2"]
     keypoint: Int64[np.ndarray, "m 2"]
+    xy: Float64[np.ndarray, "m 2 2"]
     epipolar_px: Float64[np.ndarray, " m"]
     angle_deg: Float64[np.ndarray, " m"]
     shift_px: Float64[np.ndarray, " m"]
@@ -66,7 +68,7 @@ def match_evidence(mapped: Mapped, pairs: Sequence[Pair]) -> MatchEvidence:
     rays = [camera_rays(mapped.cameras, view[:, side], xy[:, side]) for side in (0, 1)]
     epipolar, angle, behind = _two_view(mapped.cameras, view, rays)
     focal = np.sqrt(np.prod(mapped.cameras.K[view, 0, 0], axis=1))
-    return MatchEvidence(index, view, keypoint, epipolar, np.degrees(angle), focal * angle, behind, inside)
+    return MatchEvidence(index, view, keypoint, xy, epipolar, np.degrees(angle), focal * angle, behind, inside)
 
 
 def camera_rays(

@@ -246,6 +246,10 @@ def _against(numbers: dict[str, Any], options: VerifyOptions) -> tuple[str, ...]
     max_sigma = options.max_sigma_deg * (FLAT_SIGMA if flat and not numbers["focal_known"] else 1.0)
     found = [
         (
+            2 * numbers["n_kept"] < numbers["n_photos"],
+            f"only {numbers['n_kept']} of {numbers['n_photos']} cameras agree with the matches of their photos",
+        ),
+        (
             numbers["rotation_share"] > options.max_rotation_share,
             f"no parallax: a camera that only turns explains {percent['rotation_share']:.0f} % of the matches"
             f" (limit {100 * options.max_rotation_share:.0f} %); move between the photos",

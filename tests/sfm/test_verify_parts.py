@@ -99,9 +99,11 @@ def test_near_duplicates_do_not_hide_the_motion(rng: np.random.Generator) -> Non
 def test_own_geometry_of_a_pair_reaches_the_noise(rng: np.random.Generator) -> None:
     capture = photograph(arc_poses(2), box_points(rng, 300), rng, noise_px=0.5)
     K = capture.cameras.K[0]
-    rays = [np.c_[(capture.xy[side] - K[:2, 2]) / K[0, 0], np.ones(300)] for side in (0, 1)]
-    residual = fundamental_residual(rays, [np.full((300, 2), FOCAL)] * 2)
-    assert 0.4 < np.sqrt(np.mean(residual**2)) < 0.6
+    rays = [np.c_[(capture.xy[side] - K[:2, 2]) / K[0, 0], np.ones(300)][None] for side in (0, 1)]
+    mask = np.arange(300)[None] < 200
+    rays[1][0, 200:] = 77.0  # masked out
+    residual = fundamental_residual(rays, [np.full((1, 300, 2), FOCAL)] * 2, mask)
+    assert 0.4 < np.sqrt(np.mean(residual[0, :200] ** 2)) < 0.6
 
 
 def test_only_the_pairs_of_a_wrong_camera_are_contradicted(rng: np.random.Generator) -> None:
