@@ -15,6 +15,8 @@ from jaxtyping import Bool, Float64, Int64
 from recon3d.render.cameras import Cameras, undistort
 from recon3d.sfm.types import Mapped, Pair
 
+MAX_MATCHES = 400_000
+MIN_MATCHES_PER_PAIR = 32
 _MAX_MATCHES_PER_PAIR = 200
 _WIDEST = 3
 _TINY = 1e-300
@@ -51,7 +53,7 @@ class MatchEvidence:
 
 
 def match_evidence(mapped: Mapped, pairs: Sequence[Pair]) -> MatchEvidence:
-    """Judge all matches between photos of a model by its cameras.
+    """Judge the matches between photos of a model by its cameras; of very many, an even selection of each pair.
 
     Args:
         mapped: the model.
@@ -59,16 +61,25 @@ def match_evidence(mapped: Mapped, pairs: Sequence[Pair]) -> MatchEvidence:
     """
     row = {int(photo): index for index, photo in enumerate(mapped.photo)}
     inside = tuple(pair for pair in pairs if pair.first in row and pair.second in row)
-    count = [len(pair.matches) for pair in inside]
-    index = np.repeat(np.arange(len(inside)), count)
+    chosen = _select(np.array([len(pair.matches) for pair in inside], np.int64))
+    index = np.repeat(np.arange(len(inside)), [len(some) for some in chosen])
     rows = np.array([(row[pair.first], row[pair.second]) for pair in inside], np.int64).reshape(-1, 2)
     view = rows[index]
-    xy = np.concatenate([pair.xy for pair in inside] or [np.zeros((0, 2, 2))])
-    keypoint = np.concatenate([pair.matches for pair in inside] or [np.zeros((0, 2), np.int64)])
+    parts = list(zip(inside, chosen, strict=True))
+    xy = np.concatenate([pair.xy[some] for pair, some in parts] or [np.zeros((0, 2, 2))])
+    keypoint = np.concatenate([pair.matches[some] for pair, some in parts] or [np.zeros((0, 2), np.int64)])
     rays = [camera_rays(mapped.cameras, view[:, side], xy[:, side]) for side in (0, 1)]
     epipolar, angle, behind = _two_view(mapped.cameras, view, rays)
     focal = np.sqrt(np.prod(mapped.cameras.K[view, 0, 0], axis=1))
     return MatchEvidence(index, view, keypoint, xy, epipolar, np.degrees(angle), focal * angle, behind, inside)
+
+
+def _select(count: Int64[np.ndarray, " p"]) -> list[Int64[np.ndarray, " k"]]:
+    """Return which matches of each pair are judged: all, or an even selection where memory would suffer."""
+    if count.sum() <= MAX_MATCHES:
+        return [np.arange(n) for n in count]
+    limit = max(MAX_MATCHES // len(count), MIN_MATCHES_PER_PAIR)
+    return [np.unique(np.linspace(0, n - 1, min(n, limit)).astype(np.int64)) for n in count]
 
 
 def camera_rays(

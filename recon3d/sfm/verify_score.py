@@ -179,9 +179,9 @@ def _support(
     for side in (0, 1):
         total += np.bincount(evidence.view[inside, side], minlength=n)
         agreeing += np.bincount(evidence.view[good, side], minlength=n)
-    both = np.concatenate([np.stack([evidence.view[deep, side], evidence.keypoint[deep, side]], 1) for side in (0, 1)])
-    seen = np.unique(both, axis=0) if len(both) else both
-    support += np.bincount(seen[:, 0], minlength=n)
+    width = int(evidence.keypoint.max(initial=0)) + 1
+    names = [evidence.view[deep, side] * width + evidence.keypoint[deep, side] for side in (0, 1)]
+    support += np.bincount(np.unique(np.concatenate(names)) // width, minlength=n)
     return agreeing / np.maximum(total, 1), support
 
 

@@ -70,6 +70,17 @@ def test_evidence_ignores_pairs_that_leave_the_model(rng: np.random.Generator) -
     assert len(nothing) == 0 and nothing.pairs == ()
 
 
+def test_evidence_is_thinned_evenly_where_there_is_very_much(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recon3d.sfm.verify_evidence.MAX_MATCHES", 300)
+    capture = photograph(arc_poses(4), box_points(rng, 200), rng)
+    evidence = match_evidence(mapped_of(capture), pairs_of(capture))
+    counts = np.bincount(evidence.pair)
+    assert len(counts) == 6 and (counts == 50).all()
+    assert evidence.keypoint[evidence.pair == 5][-1, 0] == pairs_of(capture)[5].matches[-1, 0]
+
+
 @pytest.mark.parametrize("focal_factor", [0.5, 1.0, 1.6])
 def test_rotation_explains_a_turning_camera_at_any_assumed_focal_length(
     rng: np.random.Generator, focal_factor: float
