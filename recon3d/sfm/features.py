@@ -14,6 +14,7 @@ from recon3d.photos import read_mask, read_upright
 
 # Affine shape and domain-size pooling with a low threshold: slower, for captures with little texture.
 RICH_SIFT = {"peak_threshold": 0.003, "estimate_affine_shape": True, "domain_size_pooling": True}
+_MIN_SIDE = 16  # the extractor crashes on less with the richer settings
 
 
 def extract_task(
@@ -27,7 +28,7 @@ def extract_task(
         target: the ``.npz`` to write: ``xy [k,2]`` in pixels of the upright photo, ``descriptors [k,128]``,
             ``rgb [k,3]``.
         max_image_size: long side at which features are found, in pixels.
-        max_features: how many to keep, largest scales first.
+        max_features: about how many to keep, largest scales first; COLMAP keeps whole scales.
         max_pixels: refuse photos with more pixels.
         rich: use the richer, slower settings.
 
@@ -62,6 +63,8 @@ def sift(
     height, width = image.shape[:2]
     scale = min(1.0, max_image_size / max(height, width))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    if min(size) < _MIN_SIDE:
+        return np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8)
     grey = Image.fromarray(image).convert("L")
     if scale < 1.0:
         grey = grey.resize(size, Image.Resampling.LANCZOS)
