@@ -17,7 +17,7 @@ from recon3d import __version__
 from recon3d.assembly import assemble, make_views, summarize_pairs
 from recon3d.core.budget import Budget, make_budget
 from recon3d.core.errors import InputError, ResultError, UsageError
-from recon3d.core.files import sha256_file
+from recon3d.core.files import remove_leftovers, sha256_file
 from recon3d.core.progress import Progress, make_progress
 from recon3d.core.stages import StageStore
 from recon3d.core.workers import TaskFailure, WorkerOptions
@@ -166,6 +166,7 @@ class _Run:
 
     def execute(self, source: str | Path | Sequence[str | Path]) -> Scene:
         """Run all stages."""
+        remove_leftovers(self.folder)
         photos = self.read_photos(source)
         searched = [photo for photo in photos.photos if photo.duplicate_of is None]
         if len(searched) < 2:

@@ -68,8 +68,9 @@ class StageStore:
     def rerun(self, name: str, inputs: Mapping[str, Any], build: Callable[[Path], Any]) -> StageResult:
         """Build a stage even when a valid result is there; arguments as in :meth:`run`."""
         key, folder = stage_key(name, inputs), self.root / name
-        partial = self.root / f".{name}.partial"
-        for path in (partial, folder):
+        # Of its own for each process: workers that outlive a killed run may still write into the folder of that run.
+        partial = self.root / f".{name}.{os.getpid()}.partial"
+        for path in (*self.root.glob(f".{name}.*.partial"), folder):
             shutil.rmtree(path, ignore_errors=True)
         partial.mkdir(parents=True)
         start = time.perf_counter()

@@ -161,11 +161,13 @@ def test_failed_build_leaves_no_valid_stage(made: StageResult, store: StageStore
 
 
 def test_leftovers_of_a_kill_are_removed(store: StageStore, builder: Builder) -> None:
-    partial = store.root / ".stage.partial"
-    partial.mkdir(parents=True)
+    partial, other = store.root / ".stage.123.partial", store.root / ".stage-rich.123.partial"
+    for folder in (partial, other):
+        folder.mkdir(parents=True)
     (partial / "half.bin").write_bytes(b"half")
     made = store.run("stage", INPUTS, builder)
     assert not partial.exists()
+    assert other.exists()  # of another stage
     assert not (made.folder / "half.bin").exists()
 
 
@@ -218,6 +220,19 @@ def test_inputs_that_are_not_json_are_refused(store: StageStore) -> None:
 def test_seconds_are_those_of_the_build(store: StageStore) -> None:
     made = store.run("stage", {}, lambda _: time.sleep(0.05))
     assert 0.05 <= made.seconds < 30.0
+
+
+def test_orphans_of_a_killed_run_cannot_write_into_a_new_one(store: StageStore) -> None:
+    """A worker that outlived its run writes on into the folder that it was given."""
+    given: list[str] = []
+    program = "from pathlib import Path; from recon3d.core.stages import StageStore; import sys; "
+    program += (
+        "StageStore(Path(sys.argv[1])).run('stage', {}, lambda folder: print(folder) or sys.stdout.flush() or 1/0)"
+    )
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", program, str(store.root)], capture_output=True, text=True)
+        given.append(done.stdout)
+    assert given[0].startswith(str(store.root)) and given[0] != given[1]
 
 
 def test_nothing_is_created_before_the_first_stage(tmp_path: Path) -> None:
