@@ -94,7 +94,7 @@ def test_ambiguous_photos_get_no_pose(tmp_path: Path) -> None:
 
 def test_other_size_scales_the_intrinsics_and_nothing_else(tmp_path: Path) -> None:
     found = read(["a.jpg", "b.jpg"], write(tmp_path, ["a.jpg", "b.jpg"]), size=(1280, 720))
-    np.testing.assert_allclose(found.cameras.K[0], [[1000.0, 0, 636], [0, 765, 361.5], [0, 0, 1]])
+    np.testing.assert_allclose(found.cameras.K[0], np.array([[1000.0, 0, 636], [0, 765, 361.5], [0, 0, 1]]))
     assert (found.cameras.width.tolist(), found.cameras.height.tolist()) == ([1280, 1280], [720, 720])
     assert found.cameras.distortion is not None
     np.testing.assert_allclose(found.cameras.distortion[0], [-0.05, 0.01, 1e-3, -1e-3])

@@ -1,0 +1,94 @@
+"""Re-runs: what is reused, what is built again, and that the bytes never depend on it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from recon3d.core.files import sha256_file
+from recon3d.scene import Scene
+
+from .conftest import Run, shrink
+
+
+def hashes(out: Path) -> dict[str, str]:
+    """Hash of every file that a user is given, except the report with its timings."""
+    return {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and ".recon3d" not in path.parts and path.name != "report.html"
+    }
+
+
+def test_second_run_starts_nothing_and_leaves_the_same_bytes(copy: Run, no_workers: None) -> None:
+    before = hashes(copy.out)
+    report = (copy.out / "report.html").read_bytes()
+    scene = copy.again()
+    assert hashes(copy.out) == before
+    assert (copy.out / "report.html").read_bytes() == report  # even the timings are those of the first run
+    assert len(scene.points) == len(copy.scene.points)
+
+
+@pytest.mark.parametrize("name", ["points.ply", "colmap/images.bin", "colmap_distorted/cameras.bin", "scene.json"])
+def test_a_lost_export_is_written_again(copy: Run, no_workers: None, name: str) -> None:
+    before = hashes(copy.out)
+    (copy.out / name).unlink()
+    copy.again()
+    assert hashes(copy.out) == before
+
+
+def test_damaged_and_stray_images_are_repaired(copy: Run) -> None:
+    before = hashes(copy.out)
+    images = sorted((copy.out / "images").iterdir())
+    images[0].write_bytes(images[0].read_bytes()[:-10])
+    images[1].unlink()
+    (copy.out / "images/stray.jpg").write_bytes(b"of an earlier capture")
+    copy.again()
+    assert hashes(copy.out) == before
+
+
+def test_leftovers_of_a_killed_writer_are_removed(copy: Run, no_workers: None) -> None:
+    left = [".scene.json.x1.tmp", "colmap/.images.bin.x2.tmp", ".recon3d/photos/thumbnails/.a.jpg.x3.tmp"]
+    for name in left:
+        (copy.out / name).write_bytes(b"half")
+    copy.again()
+    assert not [name for name in left if (copy.out / name).exists()]
+
+
+def test_killed_run_resumes_to_the_same_bytes_with_other_threads(first: Run, tmp_path: Path, repository: Path) -> None:
+    """One thread, killed once the matches are there; finished in this process: the bytes of two threads unbroken."""
+    code = f"import recon3d; recon3d.reconstruct({str(first.photos)!r}, out={str(tmp_path / 'out')!r}, threads=1)"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=repository, start_new_session=True, stderr=-3)
+    matches = tmp_path / "out/.recon3d/matches/done.json"
+    end = time.monotonic() + 90
+    while not matches.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.02)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "out/scene.json").exists()
+    kept = matches.stat().st_mtime_ns
+    Run(first.photos, tmp_path / "out", first.scene).again(threads=1)
+    assert matches.stat().st_mtime_ns == kept
+    assert hashes(tmp_path / "out") == hashes(first.out)
+
+
+def test_changed_photo_counts(copy: Run, repository: Path) -> None:
+    """A photo that is replaced by another one of the same name is a new capture, and one that is gone leaves it."""
+    names = sorted(path.name for path in copy.photos.iterdir())
+    for name in names[:3]:
+        (copy.photos / name).unlink()
+    shrink(repository / "data/demo_photos" / names[2], copy.photos / names[3], width=300)
+    scene = copy.again()
+    assert [view.key for view in scene.views] == names[3:]
+    assert scene.views[0].sha256 == sha256_file(copy.photos / names[3]) != copy.scene.views[3].sha256
+    assert scene.views[0].width == 300
+    assert {path.name for path in (copy.out / "images").iterdir()} == {f"{Path(n).stem}_jpg.jpg" for n in names[3:]}
+    assert len(Scene.load(copy.out).cameras) == 3
