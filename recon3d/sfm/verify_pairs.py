@@ -17,10 +17,10 @@ from recon3d.sfm.types import Mapped
 from recon3d.sfm.verify_evidence import MatchEvidence, camera_rays
 
 MIN_MATCHES = 30  # seven parameters are fitted to them
-MAX_MATCHES = 128  # per pair, an even selection
+MAX_MATCHES = 300  # per pair, an even selection
 FLOOR_PX = 0.15  # below it, residuals are rounding and interpolation of the features
 CONTRADICTS = 2.0
-_CHUNK = 256
+_CHUNK = 128
 
 
 def contradicted(mapped: Mapped, evidence: MatchEvidence) -> Bool[np.ndarray, " p"]:

@@ -207,6 +207,7 @@ def _numbers(
         "n_points": len(mapped.points),
         "n_matches": int(inside.sum()),
         "consistent_share": round(float(good.sum()) / m, 4),
+        "consistent_before_drops_share": round(float(agrees.mean()) if len(agrees) else 0.0, 4),
         "parallax_share": round(float((good & (evidence.angle_deg > options.min_angle_deg)).sum()) / m, 4),
         "behind_share": round(float(behind.sum()) / m, 4),
         "homography_share": round(homography, 4),
@@ -242,6 +243,7 @@ def _against(numbers: dict[str, Any], options: VerifyOptions) -> tuple[str, ...]
     """Return the reasons against a model, the most telling first."""
     percent = {key: 100 * numbers[key] for key in numbers if key.endswith("_share")}
     flat = numbers["homography_share"] > FLAT_SHARE
+    consistent = min(numbers["consistent_share"], numbers["consistent_before_drops_share"])
     sigma, n_flat = numbers["sigma_deg"], FLAT_PHOTOS[numbers["focal_known"]]
     max_sigma = options.max_sigma_deg * (FLAT_SIGMA if flat and not numbers["focal_known"] else 1.0)
     found = [
@@ -265,8 +267,8 @@ def _against(numbers: dict[str, Any], options: VerifyOptions) -> tuple[str, ...]
             f" the scene",
         ),
         (
-            numbers["consistent_share"] < options.min_consistent,
-            f"only {percent['consistent_share']:.0f} % of the matches agree with the cameras"
+            consistent < options.min_consistent,
+            f"only {100 * consistent:.0f} % of the matches agree with the cameras"
             f" ({100 * options.min_consistent:.0f} % needed)",
         ),
         (

@@ -159,6 +159,7 @@ def test_broken_numbers_and_focal_lengths_are_refused(rng: np.random.Generator) 
 
 def test_false_registration_is_dropped_with_a_reason(rng: np.random.Generator) -> None:
     capture = photograph(arc_poses(6), box_points(rng, 300), rng)
+    capture.visible[3, 80:] = False
     model = moved(mapped_of(capture), 3, rotation_deg=12.0, shift=np.array([0.5, 0.4, 0.0]))
     verdict = verify([model], pairs_of(capture), 6)
     assert [drop.photo for drop in verdict.drop] == [3]
