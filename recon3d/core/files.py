@@ -57,7 +57,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that a killed :func:`atomic_path` left anywhere below a folder."""
     for path in Path(folder).rglob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        if path.is_file():
+            path.unlink()
 
 
 def _flush(path: Path) -> None:

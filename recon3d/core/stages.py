@@ -74,7 +74,7 @@ class StageStore:
             shutil.rmtree(path, ignore_errors=True)
         partial.mkdir(parents=True)
         start = time.perf_counter()
-        value = json.loads(json.dumps(build(partial), allow_nan=False))
+        value = json.loads(json.dumps(build(partial), allow_nan=False, sort_keys=True))  # as it is read later
         seconds = round(time.perf_counter() - start, 3)
         files = {
             str(path.relative_to(partial)): sha256_file(path) for path in sorted(partial.rglob("*")) if path.is_file()

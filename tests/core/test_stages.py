@@ -199,10 +199,11 @@ def test_killed_build_is_no_result(store: StageStore, builder: Builder, reposito
 
 
 def test_value_is_the_same_built_and_reused(store: StageStore) -> None:
-    value = {"tuple": (1, 2.5), "none": None, 3: "key", "text": "é\u2028"}
+    value = {"tuple": (1, 2.5), "none": None, "text": "é\u2028", "also": {"b": 1, "a": 2}}
     first = store.run("stage", {}, lambda _: value)
     again = store.run("stage", {}, lambda _: pytest.fail("built twice"))
-    assert first.value == again.value == {"tuple": [1, 2.5], "none": None, "3": "key", "text": "é\u2028"}
+    assert first.value == again.value == {**value, "tuple": [1, 2.5]}
+    assert list(first.value) == list(again.value) and list(first.value["also"]) == list(again.value["also"])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), {1, 2}, Path("x")])
