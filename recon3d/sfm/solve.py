@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,11 @@ class Capture:
     principal_point: str
     calibration: str | None
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Capture:
+        """Return the capture whose fields these are; JSON turns tuples into lists."""
+        return cls(**{**value, **{name: tuple(value[name]) for name in ("features", "cameras", "group")}})
+
     def focal_px(self) -> Float64[np.ndarray, " n"]:
         """Return each photo's focal length by EXIF, NaN where unknown."""
         return np.array([c["params"][0] if c["prior"] else np.nan for c in self.cameras])
@@ -66,13 +73,11 @@ def solve_task(capture: Mapping[str, Any], mapper: Any, target: str) -> dict[str
         ``{"models": [description, ...]}``, the largest first.
     """
     _quiet()
-    given, folder = Capture(**capture), Path(target)
-    folder.mkdir(parents=True, exist_ok=True)
-    database = given.database(folder / "database.db")
+    given, folder = Capture.from_json(capture), Path(target)
     calibrated = given.calibration is not None
-    models = run_mapper(mapper, database, len(given.features), given.seed, calibrated)[:MAX_MODELS]
-    described = [_refined(model, given, database, folder / f"{k}.npz") for k, model in enumerate(models)]
-    database.unlink()
+    with _database(given, folder) as database:
+        models = run_mapper(mapper, database, len(given.features), given.seed, calibrated)[:MAX_MODELS]
+        described = [_refined(model, given, database, folder / f"{k}.npz") for k, model in enumerate(models)]
     return {"models": described}
 
 
@@ -88,13 +93,19 @@ def known_poses_task(capture: Mapping[str, Any], poses: str, target: str) -> dic
         As :func:`solve_task`.
     """
     _quiet()
-    given, folder = Capture(**capture), Path(target)
-    folder.mkdir(parents=True, exist_ok=True)
-    database = given.database(folder / "database.db")
+    given, folder = Capture.from_json(capture), Path(target)
     known = load_mapped(Path(poses))
-    description = _refined(known, given, database, folder / "0.npz", anchor=known.cameras)
-    database.unlink()
+    with _database(given, folder) as database:
+        description = _refined(known, given, database, folder / "0.npz", anchor=known.cameras)
     return {"models": [description]}
+
+
+@contextmanager
+def _database(given: Capture, folder: Path) -> Iterator[Path]:
+    """Yield a database in a folder of its own below ``folder``: COLMAP leaves models beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="colmap-", dir=folder) as scratch:
+        yield given.database(Path(scratch) / "database.db")
 
 
 def _quiet() -> None:
@@ -119,13 +130,14 @@ def _refined(
 
 def describe(refined: Refined) -> dict[str, Any]:
     """Return what a refinement learned of the lenses, JSON-ready."""
-    assumed = refined.assumed
+    assumed, groups = refined.assumed, np.unique(refined.mapped.camera_group)
     return {
         "n_photos": len(refined.mapped.photo),
         "n_points": len(refined.mapped.points),
         "noise_px": round(refined.adjusted.sigma_px, 4),
-        "cropped_groups": np.unique(refined.mapped.camera_group)[assumed.cropped].tolist(),
-        "unshared_groups": np.unique(refined.mapped.camera_group)[refined.unshared].tolist(),
+        "groups": groups.tolist(),
+        "cropped_groups": groups[assumed.cropped].tolist(),
+        "unshared_groups": groups[refined.unshared].tolist(),
         "free_principal_point": assumed.free_centre,
         "free_radial2": assumed.free_radial2,
         "gains": {name: round(gain, 5) for name, gain in refined.gains.items()},
@@ -134,14 +146,14 @@ def describe(refined: Refined) -> dict[str, Any]:
 
 
 def assumptions_of(description: Mapping[str, Any], mapped: Mapped, calibration: str | None) -> Assumptions:
-    """Return the assumptions that :func:`describe` recorded."""
+    """Return the assumptions that :func:`describe` recorded, for the groups that are left in ``mapped``."""
     groups, group = np.unique(mapped.camera_group, return_inverse=True)
     known = None if calibration is None else parse_calibration(calibration)
     start = assume(mapped.cameras, group, np.full(len(mapped.photo), np.nan), known)
-    focal = np.array([np.nan if f is None else f for f in description["exif_focal_px"]])
+    focal = dict(zip(description["groups"], description["exif_focal_px"], strict=True))
     return replace(
         start,
-        focal_px=focal,
+        focal_px=np.array([np.nan if focal[g] is None else focal[g] for g in groups.tolist()]),
         cropped=np.isin(groups, description["cropped_groups"]),
         free_centre=description["free_principal_point"],
         free_radial2=description["free_radial2"],
