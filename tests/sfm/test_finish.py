@@ -56,6 +56,15 @@ def finished(task: dict[str, Any]) -> Finished:
     return load_finished(Path(task["target"]), json.loads(json.dumps(finish_task(**task))))
 
 
+def ring_gps(solved: Solved) -> list[list[float]]:
+    """Positions of the photos on a ring of sixty metres."""
+    turn = np.eye(4)
+    turn[:3, :3] = 10 * Rotation.from_euler("x", -90, degrees=True).as_matrix()
+    centers = solved.capture.cameras.transformed(turn).centers
+    degree = 111_320.0 * np.cos(np.radians(47.0))
+    return [[47.0 + north / 111_175.0, 8.0 + east / degree, 400.0 + up] for east, north, up in centers]
+
+
 @pytest.fixture(scope="module")
 def metric(solved: Solved, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """The capture with one photo dropped and the distance between two others given."""
@@ -194,11 +203,13 @@ def test_twins_are_pinhole_cameras_at_the_same_places(metric: Finished) -> None:
 
 
 def test_kept_frame_is_that_of_the_model(solved: Solved, tmp_path: Path) -> None:
-    gps = [[47.0 + 0.001 * k, 8.0, 400.0] for k in range(7)]
-    kept = finished(task_of(solved, tmp_path, keep_gauge=True, gps=gps))
+    """Even where GPS knows better: the model is level, so that GPS could turn and scale it."""
+    level = finished(task_of(solved, tmp_path)).mapped
+    levelled = replace(solved, refined=replace(solved.refined, mapped=level))
+    kept = finished(task_of(levelled, tmp_path, keep_gauge=True, gps=ring_gps(solved)))
     np.testing.assert_array_equal(kept.world_from_sfm, np.eye(4))
-    np.testing.assert_array_equal(kept.mapped.cameras.cam_from_world, solved.refined.mapped.cameras.cam_from_world)
-    np.testing.assert_array_equal(kept.mapped.points.xyz, solved.refined.mapped.points.xyz)
+    np.testing.assert_array_equal(kept.mapped.cameras.cam_from_world, level.cameras.cam_from_world)
+    np.testing.assert_array_equal(kept.mapped.points.xyz, level.points.xyz)
     assert kept.scale.kind == "relative" and kept.scale.interval_95 is None and "level" not in kept.metrics
 
 
@@ -212,14 +223,7 @@ def test_sigmas_turn_and_grow_with_the_world(solved: Solved, tmp_path: Path, met
 
 
 def test_gps_makes_the_scene_metric(solved: Solved, tmp_path: Path) -> None:
-    """Photos on a ring of sixty metres, their positions read off it."""
-    turn = np.eye(4)
-    turn[:3, :3] = 10 * Rotation.from_euler("x", -90, degrees=True).as_matrix()
-    east, north, up = solved.capture.cameras.transformed(turn).centers.T
-    gps = [
-        [47.0 + n / 111_175.0, 8.0 + e / (111_320.0 * np.cos(np.radians(47.0))), 400.0 + u]
-        for e, n, u in zip(east, north, up, strict=True)
-    ]
+    gps = ring_gps(solved)
     found = finished(task_of(solved, tmp_path, gps=gps))
     assert found.scale.kind == "metric" and "GPS" in found.scale.source
     spread = np.linalg.norm(found.mapped.cameras.centers - found.mapped.cameras.centers[0], axis=1)

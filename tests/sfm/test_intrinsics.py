@@ -78,6 +78,7 @@ def test_photo_without_exif_joins_the_only_camera_of_its_size() -> None:
     assert groups(photo(CANON), photo(), photo(CANON)) == [0, 0, 0]
     assert groups(photo(), photo(CANON)) == [0, 0]
     assert groups(photo(CANON), photo(size=(320, 240))) == [0, 1]
+    assert groups(photo(CANON), photo(NIKON, (320, 240)), photo(), photo(size=(320, 240))) == [0, 1, 0, 1]
 
 
 def test_photo_without_exif_stays_alone_between_two_cameras() -> None:
@@ -241,18 +242,23 @@ def test_unknown_focals_stay_unknown_and_good_ones_stay() -> None:
     np.testing.assert_array_equal(kept.focal_px, [np.nan, 615, np.nan])
 
 
-def zoomed(ratio: float, group: np.ndarray) -> Problem:
+def zoomed(ratio: float, group: np.ndarray, noise_px: float = 0.3) -> Problem:
     """Eight photos of which the third was taken with another focal length."""
     cameras = cameras_at(ring_poses(8))
     K = cameras.K.copy()
     K[2, :2, :2] *= ratio
-    problem, _ = adjusted(replace(cameras, K=K), group=group)
+    problem, _ = adjusted(replace(cameras, K=K), noise_px, group)
     return problem
 
 
 @pytest.mark.parametrize(("ratio", "apart"), [(1.0, False), (1.02, False), (1.25, True), (0.8, True)])
 def test_another_zoom_within_a_group_is_noticed(ratio: float, apart: bool) -> None:
     assert unshared_groups(zoomed(ratio, np.zeros(8, np.int64))).tolist() == [apart]
+
+
+@pytest.mark.parametrize(("ratio", "noise_px"), [(1.045, 0.05), (1.12, 8.0)])
+def test_small_or_uncertain_differences_do_not_split(ratio: float, noise_px: float) -> None:
+    assert not unshared_groups(zoomed(ratio, np.zeros(8, np.int64), noise_px)).any()
 
 
 def test_only_the_group_with_the_other_zoom_is_split() -> None:

@@ -106,6 +106,16 @@ def test_empty_and_strange_descriptors_match_nothing() -> None:
     assert not len(match_descriptors(left, right)), "nothing in common"
 
 
+@pytest.mark.parametrize(("shared", "matches"), [(10, 0), (14, 2)])
+def test_distant_descriptors_do_not_match_even_without_a_rival(shared: int, matches: int) -> None:
+    """``shared`` of 16 filled bins agree: angles of 0.90 and 0.51 radians, everything else at a right angle."""
+    first, second = np.zeros((2, 128), np.uint8), np.zeros((2, 128), np.uint8)
+    for k in range(2):
+        first[k, 64 * k : 64 * k + 16] = 128
+        second[k, 64 * k + 16 - shared : 64 * k + 32 - shared] = 128
+    assert len(match_descriptors(first, second)) == matches
+
+
 def test_stricter_ratios_keep_a_subset() -> None:
     first = fake_descriptors(80)
     second = noisy(first, 3, 55.0)
