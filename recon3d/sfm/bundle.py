@@ -99,6 +99,31 @@ def to_cameras(problem: Problem, like: Cameras) -> Cameras:
     return replace(like, cam_from_world=problem.pose, K=K, distortion=theta[:, 4:].copy())
 
 
+def thinned(problem: Problem, most: int = 3000, least_per_view: int = 60) -> Problem:
+    """Return the problem with about ``most`` evenly picked points: enough to decide on a lens, in less time.
+
+    Args:
+        problem: the whole.
+        most: how many points to keep.
+        least_per_view: observations that every view keeps where it has them.
+    """
+    n_points = len(problem.xyz)
+    if n_points <= most:
+        return problem
+    keep = np.zeros(n_points, bool)
+    keep[:: -(-n_points // most)] = True
+    for view in range(len(problem.pose)):
+        keep[problem.point[np.flatnonzero(problem.view == view)[:least_per_view]]] = True
+    rows, number = keep[problem.point], np.cumsum(keep) - 1
+    return replace(
+        problem,
+        xyz=problem.xyz[keep],
+        view=problem.view[rows],
+        point=number[problem.point[rows]],
+        xy=problem.xy[rows],
+    )
+
+
 def linearise(problem: Problem) -> Linearised:
     """Return residuals (predicted minus observed pixel) and their derivatives by pose, intrinsics and point.
 

@@ -28,7 +28,7 @@ def extract_task(
         target: the ``.npz`` to write: ``xy [k,2]`` in pixels of the upright photo, ``descriptors [k,128]``,
             ``rgb [k,3]``.
         max_image_size: long side at which features are found, in pixels.
-        max_features: about how many to keep, largest scales first; COLMAP keeps whole scales.
+        max_features: how many to keep, largest scales first.
         max_pixels: refuse photos with more pixels.
         rich: use the richer, slower settings.
 
@@ -75,6 +75,9 @@ def sift(
         setattr(options.sift, name, value)
     extractor = pycolmap.FeatureExtractor.create(options, pycolmap.Device.cpu)
     keypoints, descriptors = extractor.extract_from_uint8_array(np.asarray(grey))
-    matrix = pycolmap.keypoints_to_matrix(keypoints)
+    matrix = pycolmap.keypoints_to_matrix(keypoints)  # x, y, scale, orientation
+    # COLMAP keeps whole octaves and up to half as many again.
+    kept = np.argsort(-matrix[:, 2], kind="stable")[:max_features]
     stretch = np.array([width / size[0], height / size[1]], dtype=np.float32)
-    return np.ascontiguousarray(matrix[:, :2] * stretch), np.asarray(descriptors.data, dtype=np.uint8).reshape(-1, 128)
+    data = np.asarray(descriptors.data, dtype=np.uint8).reshape(-1, 128)
+    return np.ascontiguousarray(matrix[kept, :2] * stretch), data[kept]

@@ -17,13 +17,13 @@ class SfmOptions:
 
     Args:
         mapper: ``auto`` runs incremental and global mapping and keeps the better verified model.
-        pairs: which photos are matched; ``auto`` = all pairs up to 80 photos, then neighbours in name order and those of
-            similar appearance.
+        pairs: which photos are matched; ``auto`` = all pairs up to 80 photos, then neighbours in name order and
+            those of similar appearance.
         intrinsics: ``auto`` shares one camera among photos of one size unless EXIF says otherwise, and verifies it.
         principal_point: ``auto`` frees it only where the photos determine it well.
         calibration: known intrinsics ``fx,fy,cx,cy[,k1,k2,p1,p2]`` in pixels of the upright photos; kept fixed.
         max_image_size: photos are scaled down to this long side before features are found, in pixels.
-        max_features: SIFT features per photo.
+        max_features: SIFT features per photo, the largest first.
         seed: seed of every random choice; the same seed gives the same bits.
     """
 
@@ -33,7 +33,7 @@ class SfmOptions:
     principal_point: Literal["auto", "fixed", "free"] = "auto"
     calibration: str | None = None
     max_image_size: int = 3200
-    max_features: int = 8192
+    max_features: int = 6144
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64
 
 from recon3d.render.cameras import Cameras
 from recon3d.scene import Points
-from recon3d.sfm.bundle import Adjusted, Priors, Problem, adjust, make_problem, to_cameras
+from recon3d.sfm.bundle import Adjusted, Priors, Problem, adjust, make_problem, thinned, to_cameras
 from recon3d.sfm.intrinsics import (
     Assumptions,
     choose_lens,
@@ -77,9 +77,11 @@ def _to_reconstruction(mapped: Mapped, database: Path) -> Any:
     return model
 
 
-def adjust_mapped(mapped: Mapped, priors: Priors, tolerance: float = 1e-5) -> tuple[Mapped, Adjusted]:
+def adjust_mapped(
+    mapped: Mapped, priors: Priors, tolerance: float = 1e-5, max_iterations: int = 12
+) -> tuple[Mapped, Adjusted]:
     """Adjust a model; ``priors`` counts the groups that occur in it in ascending order."""
-    result = adjust(_problem(mapped), priors, tolerance=tolerance)
+    result = adjust(_problem(mapped), priors, max_iterations, tolerance)
     return with_problem(mapped, result.problem), result
 
 
@@ -204,23 +206,28 @@ def refine(
         mapped, adjusted = adjust_mapped(mapped, make_priors(assumed), tolerance=1e-3)
         mapped = filter_observations(mapped, adjusted)
         if not last and assumed.calibration is None and principal_point == "auto":
-            assumed, gains = choose_lens(_problem(mapped), assumed)
-    mapped, adjusted = adjust_mapped(mapped, make_priors(assumed), tolerance=1e-6)
-    apart = np.zeros(len(assumed.size), bool) if assumed.calibration is not None else unshared_groups(_problem(mapped))
+            assumed, gains = choose_lens(_sample(mapped), assumed)
+    mapped, adjusted = adjust_mapped(mapped, make_priors(assumed), tolerance=1e-6, max_iterations=40)
+    apart = np.zeros(len(assumed.size), bool) if assumed.calibration is not None else unshared_groups(_sample(mapped))
     return Refined(with_errors(mapped), assumed, adjusted, tuple(notes), gains, apart)
 
 
 def _question(mapped: Mapped, assumed: Assumptions, principal_point: str, notes: list[str]) -> Assumptions:
     """Ask the photos about EXIF focal lengths and about crops."""
     if principal_point != "fixed":
-        assumed = replace(assumed, free_centre=principal_point == "free", cropped=find_crops(_problem(mapped), assumed))
+        assumed = replace(assumed, free_centre=principal_point == "free", cropped=find_crops(_sample(mapped), assumed))
     loosened = replace(assumed, focal_px=np.full_like(assumed.focal_px, np.nan))
-    free = adjust(_problem(mapped), make_priors(loosened), tolerance=1e-3).problem
+    free = adjust(_sample(mapped), make_priors(loosened), tolerance=1e-3).problem
     kept = drop_overruled_focals(free, assumed)
     for g in np.flatnonzero(np.isfinite(assumed.focal_px) & ~np.isfinite(kept.focal_px)):
         found, stated = np.exp(free.intrinsics[g, 0]), assumed.focal_px[g]
         notes.append(f"EXIF states a focal length of {stated:.0f} px, the photos say {found:.0f} px: EXIF was ignored.")
     return kept
+
+
+def _sample(mapped: Mapped) -> Problem:
+    """Return enough of a model to decide on its lenses."""
+    return thinned(_problem(mapped))
 
 
 def _problem(mapped: Mapped) -> Problem:
