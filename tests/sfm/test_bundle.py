@@ -30,6 +30,7 @@ from recon3d.sfm.bundle import (
     normal_equations,
     robust_sigma,
     solve,
+    thinned,
     to_cameras,
 )
 
@@ -269,6 +270,37 @@ def test_points_that_nobody_sees_stay_where_they_are() -> None:
         assert (step[[0, -1]] == 0).all() and (np.abs(step[1:-1]) > 0).all()
     result = adjust(with_lonely, priors).problem
     np.testing.assert_array_equal(result.xyz[[0, -1]], np.repeat(lonely, 2, axis=0))
+
+
+# ---------------------------------------------------------------- thinning
+
+
+def test_few_points_are_not_thinned() -> None:
+    problem = small_problem(n_points=30)
+    assert thinned(problem, most=30) is problem
+
+
+@pytest.mark.parametrize("most", [1, 7, 20, 99])
+def test_thinned_problem_keeps_whole_tracks(most: int) -> None:
+    problem = small_problem(n_points=100)
+    fewer = thinned(problem, most, least_per_view=0)
+    assert 0 < len(fewer.xyz) <= most
+    kept = np.flatnonzero((problem.xyz[:, None] == fewer.xyz[None]).all(axis=2).any(axis=1))
+    np.testing.assert_array_equal(fewer.xyz, problem.xyz[kept])
+    rows = np.isin(problem.point, kept)
+    np.testing.assert_array_equal(fewer.xy, problem.xy[rows])
+    np.testing.assert_array_equal(fewer.view, problem.view[rows])
+    np.testing.assert_array_equal(kept[fewer.point], problem.point[rows])
+    np.testing.assert_array_equal(linearise(fewer).residual, linearise(problem).residual[rows])
+    assert fewer.pose is problem.pose and fewer.intrinsics is problem.intrinsics
+
+
+def test_every_view_keeps_enough_to_stay_determined() -> None:
+    problem = small_problem(n_points=200)
+    poor = (problem.view != 3) | (np.arange(len(problem.xy)) % 7 == 0)
+    problem = replace(problem, view=problem.view[poor], point=problem.point[poor], xy=problem.xy[poor])
+    have, kept = (np.bincount(p.view, minlength=5) for p in (problem, thinned(problem, 10, least_per_view=25)))
+    assert (kept >= np.minimum(have, 25)).all() and kept.sum() < have.sum()
 
 
 # ---------------------------------------------------------------- loss

@@ -88,12 +88,19 @@ def test_larger_search_size_changes_nothing(found: tuple[np.ndarray, np.ndarray]
     np.testing.assert_array_equal(sift(texture(), WIDTH, 2000, False)[0], found[0])
 
 
-def test_bound_on_features_keeps_large_scales(found: tuple[np.ndarray, np.ndarray]) -> None:
-    xy, descriptors = sift(texture(), 3200, 80, False)
-    # Whole scales are kept, and a keypoint may have several orientations.
-    assert 80 <= len(xy) == len(descriptors) < 250 < len(found[0])
-    everything = {tuple(point) for point in found[0].tolist()}
-    assert {tuple(point) for point in xy.tolist()} <= everything
+def test_bound_on_features_is_exact_and_keeps_the_largest() -> None:
+    everything = sift(texture(), 3200, 4000, False)
+    for most in (64, 80, 200):
+        xy, descriptors = sift(texture(), 3200, most, False)
+        assert len(xy) == len(descriptors) == most < len(everything[0])
+        # Largest first: a tighter bound keeps the head of the list.
+        np.testing.assert_array_equal(xy, everything[0][:most])
+        np.testing.assert_array_equal(descriptors, everything[1][:most])
+
+
+def test_bound_on_rich_features_is_exact() -> None:
+    xy, descriptors = sift(texture(), 3200, 70, True)
+    assert len(xy) == len(descriptors) == 70
 
 
 def test_rich_settings_find_more_where_contrast_is_low() -> None:
