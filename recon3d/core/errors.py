@@ -17,9 +17,7 @@ class Recon3DError(Exception):
 
     exit_code = 1
 
-    def __init__(
-        self, what: str, *, got: object = None, expected: object = None, fix: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
         parts = [what.rstrip(".")]
         if got is not None:
             parts.append(f"got: {got}")
@@ -34,9 +32,7 @@ class Recon3DError(Exception):
         return _rebuild, (type(self), self.what, self.got, self.expected, self.fix)
 
 
-def _rebuild(
-    kind: type[Recon3DError], what: str, got: object, expected: object, fix: str | None
-) -> Recon3DError:
+def _rebuild(kind: type[Recon3DError], what: str, got: object, expected: object, fix: str | None) -> Recon3DError:
     return kind(what, got=got, expected=expected, fix=fix)
 
 

@@ -129,6 +129,8 @@ class _State:
 def uncertainties(mapped: Mapped, assumed: Assumptions) -> Uncertainty:
     """Return the standard deviations of an adjusted model under the priors that it was adjusted with."""
     sigma = make_priors(assumed).sigma
+    if sigma[:, 2:4].any():  # where one principal point is estimated, those held at the centre are not exact either
+        sigma[:, 2:4] = np.maximum(sigma[:, 2:4], CENTRE * assumed.long_side[:, None])
     names = ("focal", "cx", "cy", "k1", "k2")
     options = CovarianceOptions(
         free_focal=bool(sigma[:, 0].any()),
