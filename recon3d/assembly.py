@@ -123,18 +123,15 @@ def resized(cameras: Cameras, photos: Sequence[Photo]) -> Cameras:
 
 
 def summarize_pairs(search: CameraSearch, searched: Sequence[Photo]) -> list[PairSummary]:
-    """Return what the report says of the matched pairs."""
+    """Return what the report says of the pairs that were matched, those without a common geometry included."""
     angles = {} if search.verdict.chosen is None else pair_angles(search.verdict.chosen)
-    return [
-        PairSummary(
-            searched[pair.first].key,
-            searched[pair.second].key,
-            pair.n_putative,
-            len(pair.matches),
-            angles.get((pair.first, pair.second), float("nan")),
-        )
-        for pair in search.pairs
-    ]
+    verified = {(pair.first, pair.second): pair for pair in search.pairs}
+    found = []
+    for both in sorted({*search.tried, *verified}):
+        pair, angle = verified.get(both), angles.get(both, float("nan"))
+        counts = (0, 0) if pair is None else (pair.n_putative, len(pair.matches))
+        found.append(PairSummary(searched[both[0]].key, searched[both[1]].key, *counts, angle))
+    return found
 
 
 def pair_angles(mapped: Mapped) -> Mapping[tuple[int, int], float]:

@@ -161,7 +161,7 @@ class _Run:
 
     def __init__(self, folder: Path, options: ReconstructOptions, budget: Budget, progress: Progress) -> None:
         self.folder, self.options, self.budget, self.progress = folder, options, budget, progress
-        self.store = StageStore(self.folder / WORK)
+        self.store = StageStore(self.folder / WORK, __version__)
         self.seconds: dict[str, float] = {}
 
     def execute(self, source: str | Path | Sequence[str | Path]) -> Scene:
@@ -218,7 +218,8 @@ class _Run:
         done = self.finish_model(photos, searched, search, tools)
         views = make_views(photos, search, searched, trusted=True)
         scene = assemble(photos, searched, views, done)
-        warnings = [*plan.notes, *search.description["notes"], *search.verdict.warnings, *done.warnings]
+        notes = [*search.description["notes"], *crop_notes(search, searched)]
+        warnings = [*plan.notes, *notes, *search.verdict.warnings, *done.warnings]
         checks = failed_checks(scene, len(photos.photos))
         scene = replace(
             scene,
@@ -314,7 +315,7 @@ class _Run:
     ) -> None:
         """Write ``report.html``."""
         report = ReportInputs(
-            title=photos.root.name or "capture",
+            title=capture_name(photos.root),
             views=views,
             scene=scene,
             thumbnails=read_thumbnails(photos, self.folder / WORK / "photos"),
@@ -333,6 +334,23 @@ class _Run:
         for name in ("quiet", "threads"):
             del options[name]
         return {name: _plain(value) for name, value in options.items()}
+
+
+def crop_notes(search: CameraSearch, searched: Sequence[Photo]) -> list[str]:
+    """Return one sentence on the photos whose principal point is far off the centre."""
+    cropped = set(search.description["cropped_groups"])
+    keys = [photo.key for photo, group in zip(searched, search.group, strict=True) if group in cropped]
+    if not keys:
+        return []
+    named = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+    return [f"cropped off the centre: {named}; a principal point of their own was found for them"]
+
+
+def capture_name(root: Path) -> str:
+    """Return what to call a capture: the folder of the photos, with its parent where its own name says nothing."""
+    if root.name.lower() in ("images", "photos", "pictures", "input") and root.parent.name:
+        return f"{root.parent.name}/{root.name}"
+    return root.name or "capture"
 
 
 def _hashes(folder: str | None) -> dict[str, str]:

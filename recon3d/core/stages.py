@@ -46,10 +46,11 @@ class StageStore:
 
     Args:
         root: folder for the stages; created with the first of them.
+        version: of the program; results of another version are not reused.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Path, version: str = "") -> None:
+        self.root, self.version = Path(root), version
 
     def run(self, name: str, inputs: Mapping[str, Any], build: Callable[[Path], Any]) -> StageResult:
         """Return the result of a stage, building it only when no valid one is there.
@@ -59,7 +60,7 @@ class StageStore:
             inputs: everything that the result depends on, JSON-ready (keys of earlier stages, options, hashes).
             build: writes files into the folder that it is given and returns a JSON-ready value.
         """
-        key, folder = stage_key(name, inputs), self.root / name
+        key, folder = stage_key(name, inputs, self.version), self.root / name
         found = _valid(folder, key)
         if found is not None:
             return StageResult(folder, found["value"], key, True, found["seconds"])
@@ -67,7 +68,7 @@ class StageStore:
 
     def rerun(self, name: str, inputs: Mapping[str, Any], build: Callable[[Path], Any]) -> StageResult:
         """Build a stage even when a valid result is there; arguments as in :meth:`run`."""
-        key, folder = stage_key(name, inputs), self.root / name
+        key, folder = stage_key(name, inputs, self.version), self.root / name
         # Of its own for each process: workers that outlive a killed run may still write into the folder of that run.
         partial = self.root / f".{name}.{os.getpid()}.partial"
         for path in (*self.root.glob(f".{name}.*.partial"), folder):
@@ -84,9 +85,9 @@ class StageStore:
         return StageResult(folder, value, key, False, seconds)
 
 
-def stage_key(name: str, inputs: Mapping[str, Any]) -> str:
-    """Return the hash of a stage's name and inputs, SHA-256 of canonical JSON."""
-    text = json.dumps([name, inputs], sort_keys=True, separators=(",", ":"), allow_nan=False)
+def stage_key(name: str, inputs: Mapping[str, Any], version: str = "") -> str:
+    """Return the hash of a stage's name and inputs and of the program's version, SHA-256 of canonical JSON."""
+    text = json.dumps([name, inputs, version], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

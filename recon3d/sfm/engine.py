@@ -59,6 +59,7 @@ class CameraSearch:
         description: what its refinement learned, see ``recon3d.sfm.solve.describe``.
         features: path of each photo's features; empty where none were found.
         pairs: verified pairs.
+        tried: all pairs that were matched.
         group: camera group of each photo.
         key: hash of everything that the result depends on.
         seconds: wall time of each stage, in order.
@@ -70,6 +71,7 @@ class CameraSearch:
     description: Mapping[str, Any]
     features: tuple[str, ...]
     pairs: tuple[Pair, ...]
+    tried: tuple[tuple[int, int], ...]
     group: tuple[int, ...]
     key: str
     seconds: Mapping[str, float]
@@ -138,7 +140,8 @@ def _attempt(
         more = _models(photos, split, options, tools, (matches.key, f"cameras{suffix}-split"), known_poses)
         search = _judged(capture, [(capture, models), (split, more)], rich)
     seconds = {stage.folder.name: stage.seconds for stage in (features, matches)}
-    return replace(search, seconds={**seconds, **search.seconds})
+    tried = tuple((first, second) for first, second in matches.value["pairs"])
+    return replace(search, tried=tried, seconds={**seconds, **search.seconds})
 
 
 def start_cameras(photos: Sequence[Photo], calibration: str | None) -> list[dict[str, Any]]:
@@ -185,6 +188,7 @@ def _judged(capture: Capture, attempts: Sequence[tuple[Capture, StageResult]], r
         description=item,
         features=capture.features,
         pairs=pairs,
+        tried=(),
         group=given.group,
         key=stage.key,
         seconds={stage.folder.name: stage.seconds for _, stage in attempts},
@@ -256,7 +260,7 @@ def _matches(
         save_pairs(folder / "pairs.npz", [pair for target in targets for pair in load_pairs(target)])
         for target in targets:
             target.unlink()
-        return {"n_pairs": len(chosen)}
+        return {"pairs": chosen.tolist()}
 
     return tools.store.run(name, inputs, build)
 
