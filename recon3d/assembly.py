@@ -59,6 +59,8 @@ def _why_not(photo: Photo, index: int, search: CameraSearch | None, searched: Se
         return f"duplicate of {photo.duplicate_of}, which has no pose{blurred}"
     if search is None or not trusted:
         return f"the capture was refused{blurred}"
+    if index in search.failed:
+        return f"no features could be found: {search.failed[index]}{blurred}"
     for drop in search.verdict.drop:
         if drop.photo == index:
             return drop.reason + blurred

@@ -66,7 +66,7 @@ def search(
 ) -> CameraSearch:
     verdict = Verdict(chosen, chosen is not None, (), (), tuple(drop), tuple(others), {})
     group = tuple(10 + k for k in range(n_photos))
-    return CameraSearch(verdict, Path("model.npz"), {}, (), tuple(pairs), (), group, "key", {}, False)
+    return CameraSearch(verdict, Path("model.npz"), {}, (), tuple(pairs), (), {}, group, "key", {}, False)
 
 
 @pytest.fixture
@@ -236,10 +236,16 @@ def test_angle_is_the_median_over_common_points() -> None:
 def test_pairs_of_the_report(capture: tuple[PhotoSet, list[Photo], CameraSearch]) -> None:
     _, searched, found = capture
     rows = summarize_pairs(found, searched)
-    assert [(row.first, row.second) for row in rows] == [("0.jpg", "6.jpg"), ("1.jpg", "6.jpg"), ("0.jpg", "1.jpg")]
-    assert (rows[2].n_matches, rows[2].n_inliers) == (180, 90)
-    assert rows[2].median_triangulation_deg == pytest.approx(math.degrees(math.atan(1 / 5)))
-    assert math.isnan(rows[0].median_triangulation_deg)
+    assert [(row.first, row.second) for row in rows] == [("0.jpg", "1.jpg"), ("0.jpg", "6.jpg"), ("1.jpg", "6.jpg")]
+    assert (rows[0].n_matches, rows[0].n_inliers) == (180, 90)
+    assert rows[0].median_triangulation_deg == pytest.approx(math.degrees(math.atan(1 / 5)))
+    assert math.isnan(rows[1].median_triangulation_deg)
+
+
+def test_tried_pairs_without_a_geometry_are_listed() -> None:
+    found = replace(search(None, 3, pairs=[pair(0, 1, 30)]), tried=((0, 1), (1, 2)))
+    rows = summarize_pairs(found, [photo("a"), photo("b"), photo("c")])
+    assert [(row.first, row.second, row.n_inliers) for row in rows] == [("a", "b", 30), ("b", "c", 0)]
 
 
 def test_pairs_without_a_model_have_no_angle() -> None:

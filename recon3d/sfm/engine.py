@@ -17,6 +17,7 @@ from recon3d.core.seeds import derive
 from recon3d.core.stages import StageResult, StageStore
 from recon3d.core.workers import Outcome, TaskFailure, WorkerOptions, run_tasks
 from recon3d.photos import Photo
+from recon3d.sfm.features import no_features, save_features
 from recon3d.sfm.intrinsics import group_photos
 from recon3d.sfm.known import known_cameras
 from recon3d.sfm.mapping import load_mapped, save_mapped
@@ -60,6 +61,7 @@ class CameraSearch:
         features: path of each photo's features; empty where none were found.
         pairs: verified pairs.
         tried: all pairs that were matched.
+        failed: why photos have no features, by index.
         group: camera group of each photo.
         key: hash of everything that the result depends on.
         seconds: wall time of each stage, in order.
@@ -72,6 +74,7 @@ class CameraSearch:
     features: tuple[str, ...]
     pairs: tuple[Pair, ...]
     tried: tuple[tuple[int, int], ...]
+    failed: Mapping[int, str]
     group: tuple[int, ...]
     key: str
     seconds: Mapping[str, float]
@@ -141,7 +144,8 @@ def _attempt(
         search = _judged(capture, [(capture, models), (split, more)], rich)
     seconds = {stage.folder.name: stage.seconds for stage in (features, matches)}
     tried = tuple((first, second) for first, second in matches.value["pairs"])
-    return replace(search, tried=tried, seconds={**seconds, **search.seconds})
+    failed = {int(i): str(reason) for i, reason in features.value["failed"]}
+    return replace(search, tried=tried, failed=failed, seconds={**seconds, **search.seconds})
 
 
 def start_cameras(photos: Sequence[Photo], calibration: str | None) -> list[dict[str, Any]]:
@@ -189,6 +193,7 @@ def _judged(capture: Capture, attempts: Sequence[tuple[Capture, StageResult]], r
         features=capture.features,
         pairs=pairs,
         tried=(),
+        failed={},
         group=given.group,
         key=stage.key,
         seconds={stage.folder.name: stage.seconds for _, stage in attempts},
@@ -223,15 +228,25 @@ def _features(photos: Sequence[Photo], options: SfmOptions, tools: Tools, rich: 
         ]
         label = "finding more features" if rich else "finding features"
         done = run_shown("recon3d.sfm.features:extract_task", tasks, tools, label)
-        return {"n_features": [_count(photo, result, "n_features") for photo, result in zip(photos, done, strict=True)]}
+        return {"failed": _without_features(photos, done, tasks)}
 
     return tools.store.run(name, inputs, build)
 
 
-def _count(photo: Photo, result: Outcome, name: str) -> int:
-    if isinstance(result, TaskFailure):
-        raise ResultError(f"features of {photo.key} could not be found", got=result.reason)
-    return int(result[name])
+def _without_features(
+    photos: Sequence[Photo], done: Sequence[Outcome], tasks: Sequence[Mapping[str, Any]]
+) -> list[list[Any]]:
+    """Give photos whose worker failed no features, and return their indices with the reasons.
+
+    Raises:
+        ResultError: no photo has features.
+    """
+    failed: list[list[Any]] = [[i, result.reason] for i, result in enumerate(done) if isinstance(result, TaskFailure)]
+    if len(failed) == len(photos):
+        raise ResultError("features could not be found in any photo", got=failed[0][1])
+    for i, _ in failed:
+        save_features(Path(tasks[int(i)]["target"]), *no_features())
+    return failed
 
 
 def _matches(

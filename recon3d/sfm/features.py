@@ -41,9 +41,21 @@ def extract_task(
         use = read_mask(Path(mask), image.shape[1], image.shape[0])
         kept = at_keypoints(use, xy)
         xy, descriptors = xy[kept], descriptors[kept]
-    with atomic_path(Path(target)) as temporary, temporary.open("wb") as file:
-        np.savez(file, xy=xy, descriptors=descriptors, rgb=at_keypoints(image, xy))
+    save_features(Path(target), xy, descriptors, at_keypoints(image, xy))
     return {"n_features": len(xy)}
+
+
+def save_features(
+    path: Path, xy: Float32[np.ndarray, "k 2"], descriptors: UInt8[np.ndarray, "k 128"], rgb: UInt8[np.ndarray, "k 3"]
+) -> None:
+    """Write the features of one photo to an ``.npz``, atomically."""
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, xy=xy, descriptors=descriptors, rgb=rgb)
+
+
+def no_features() -> tuple[Float32[np.ndarray, "0 2"], UInt8[np.ndarray, "0 128"], UInt8[np.ndarray, "0 3"]]:
+    """Return the positions, descriptors and colours of a photo without features."""
+    return np.zeros((0, 2), np.float32), np.zeros((0, 128), np.uint8), np.zeros((0, 3), np.uint8)
 
 
 def at_keypoints(image: Shaped[np.ndarray, "h w *c"], xy: Float32[np.ndarray, "k 2"]) -> Shaped[np.ndarray, "k *c"]:

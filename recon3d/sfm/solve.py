@@ -94,10 +94,20 @@ def known_poses_task(capture: Mapping[str, Any], poses: str, target: str) -> dic
     """
     _quiet()
     given, folder = Capture.from_json(capture), Path(target)
-    known = load_mapped(Path(poses))
+    known = with_calibration(load_mapped(Path(poses)), given.calibration)
     with _database(given, folder) as database:
         description = _refined(known, given, database, folder / "0.npz", anchor=known.cameras)
     return {"models": [description]}
+
+
+def with_calibration(mapped: Mapped, calibration: str | None) -> Mapped:
+    """Return the model with known intrinsics in place of its own."""
+    if calibration is None:
+        return mapped
+    fx, fy, cx, cy, *distortion = parse_calibration(calibration)
+    K = np.tile(np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]), (len(mapped.photo), 1, 1))
+    cameras = replace(mapped.cameras, K=K, distortion=np.tile(np.array(distortion), (len(mapped.photo), 1)))
+    return replace(mapped, cameras=cameras)
 
 
 @contextmanager

@@ -220,10 +220,28 @@ def test_two_dead_mappers_are_an_error_and_leave_no_stage(workers: Workers, tool
     assert (tools.store.root / "matches").exists()
 
 
-def test_features_that_fail_name_their_photo(workers: Workers, tools: Tools) -> None:
+def test_no_features_at_all_are_an_error(workers: Workers, tools: Tools) -> None:
     workers.failing["extract_task"] = TaskFailure("out of memory", "MemoryError")
-    with pytest.raises(ResultError, match=r"features of 00.jpg could not be found; got: out of memory"):
+    with pytest.raises(ResultError, match="features could not be found in any photo; got: out of memory"):
         find(tools)
+
+
+def test_one_photo_without_features_is_left_out_with_its_reason(
+    workers: Workers, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def extract(task: Mapping[str, Any]) -> Outcome:
+        return (
+            TaskFailure("worker died (signal 6)")
+            if task["target"].endswith("000001.npz")
+            else Workers.extract(workers, task)
+        )
+
+    monkeypatch.setattr(workers, "extract", extract)
+    found = find(tools)
+    assert found.failed == {1: "worker died (signal 6)"}
+    with np.load(found.features[1]) as data:
+        assert data["xy"].shape == (0, 2)
+    assert find(tools).failed == found.failed  # also when the stage is reused
 
 
 def test_failed_matching_is_an_error(workers: Workers, tools: Tools) -> None:
@@ -274,7 +292,7 @@ ALL, FROM_MATCHES, FROM_MAPPING = (
         ({"mapper": "global"}, FROM_MAPPING),
         ({"intrinsics": "per-photo"}, FROM_MAPPING),
         ({"principal_point": "free"}, FROM_MAPPING),
-        ({"calibration": "500,500,320,240"}, FROM_MAPPING),
+        ({"calibration": "500,500,320,240"}, FROM_MATCHES),
     ],
 )
 def test_a_changed_option_repeats_what_depends_on_it(

@@ -33,6 +33,7 @@ from recon3d.sfm.solve import (
     no_points,
     similarity,
     solve_task,
+    with_calibration,
 )
 
 CALIBRATION = "600,600,320,240,-0.05,0,0,0"
@@ -272,3 +273,14 @@ def test_models_of_known_poses_have_no_points() -> None:
     assert model.mapper == "known" and len(model.points) == 0
     np.testing.assert_array_equal(model.photo, [1, 4, 5])
     np.testing.assert_array_equal(model.camera_group, [0, 0, 1])
+
+
+def test_known_intrinsics_replace_those_of_a_pose_file() -> None:
+    cameras = Cameras(
+        np.tile(np.eye(4), (2, 1, 1)), np.tile(np.eye(3), (2, 1, 1)), np.array([640, 640]), np.array([480, 480])
+    )
+    given = known_model(cameras, np.array([0, 1]), np.array([0, 0]))
+    assert with_calibration(given, None) is given
+    found = with_calibration(given, "500,510,320,240,0.1,0,0,0.01").cameras
+    np.testing.assert_array_equal(found.K[1], [[500, 0, 320], [0, 510, 240], [0, 0, 1]])
+    np.testing.assert_array_equal(found.distortion, [[0.1, 0, 0, 0.01]] * 2)
