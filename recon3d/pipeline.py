@@ -29,7 +29,7 @@ from recon3d.scene_io import output_name
 from recon3d.sfm.engine import CameraSearch, Tools, find_cameras, run_shown
 from recon3d.sfm.finish import Finished, load_finished
 from recon3d.sfm.options import SfmOptions
-from recon3d.sfm.scale import ScaleOptions
+from recon3d.sfm.scale import ScaleOptions, check_scale
 from recon3d.sfm.undistort import undistortion_tasks
 
 _LOG = logging.getLogger(__name__)
@@ -175,7 +175,8 @@ class _Run:
                 got=f"{len(searched)} usable of {len(photos.photos) + len(photos.rejected)} files",
                 fix="take more photos from different places",
             )
-        plan = make_plan(searched, self.options.sfm, self.budget, self.store)
+        check_scale(self.options.scale, [photo.key for photo in photos.photos])
+        plan = make_plan(searched, self.options.sfm, self.budget, self.store, self.options.max_memory)
         sfm = replace(self.options.sfm, max_image_size=plan.max_image_size, pairs=plan.pairs)
         tools = Tools(self.store, self.workers(plan), self.progress, self.options.photos.max_pixels)
         search = find_cameras(searched, sfm, tools, photos.known_poses)
@@ -218,7 +219,7 @@ class _Run:
         done = self.finish_model(photos, searched, search, tools)
         views = make_views(photos, search, searched, trusted=True)
         scene = assemble(photos, searched, views, done)
-        notes = [*search.description["notes"], *crop_notes(search, searched)]
+        notes = [*search.lost, *search.description["notes"], *crop_notes(search, searched)]
         warnings = [*plan.notes, *notes, *search.verdict.warnings, *done.warnings]
         checks = failed_checks(scene, len(photos.photos))
         scene = replace(

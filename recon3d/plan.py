@@ -39,7 +39,9 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def make_plan(photos: Sequence[Photo], options: SfmOptions, budget: Budget, store: StageStore) -> Plan:
+def make_plan(
+    photos: Sequence[Photo], options: SfmOptions, budget: Budget, store: StageStore, max_memory: str | None = None
+) -> Plan:
     """Return the plan of a run; a resumed run keeps the plan that it began with.
 
     To keep the memory, fewer workers and then smaller images are planned; to keep the time, smaller images and then
@@ -50,12 +52,13 @@ def make_plan(photos: Sequence[Photo], options: SfmOptions, budget: Budget, stor
         options: what the user asked for.
         budget: what may be used.
         store: where the decisions are stored.
+        max_memory: what the user allowed; another limit is another plan, while what the machine has free is not.
 
     Raises:
         ResourceError: the memory does not suffice for the smallest images.
     """
     inputs: dict[str, Any] = {"photos": [photo.sha256 for photo in photos], "options": asdict(options)}
-    inputs["time_s"] = budget.max_time_s
+    inputs |= {"time_s": budget.max_time_s, "memory": max_memory}
     stored = store.run("plan", inputs, lambda _: _decide(photos, options, budget)).value
     n_workers, _ = _fit_memory(photos, stored["max_image_size"], budget)
     return Plan(stored["max_image_size"], stored["pairs"], n_workers, tuple(stored["notes"]))

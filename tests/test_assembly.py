@@ -66,7 +66,7 @@ def search(
 ) -> CameraSearch:
     verdict = Verdict(chosen, chosen is not None, (), (), tuple(drop), tuple(others), {})
     group = tuple(10 + k for k in range(n_photos))
-    return CameraSearch(verdict, Path("model.npz"), {}, (), tuple(pairs), (), {}, group, "key", {}, False)
+    return CameraSearch(verdict, Path("model.npz"), {}, (), tuple(pairs), (), {}, (), group, "key", {}, False)
 
 
 @pytest.fixture

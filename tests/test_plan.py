@@ -150,3 +150,9 @@ def test_memory_is_kept_and_not_wasted(
     assert 1 <= plan.n_workers <= n_threads
     assert (plan.notes != ()) == (long_side < max(width, height))
     assert plan.n_workers == n_threads or BASE_BYTES + (plan.n_workers + 1) * worker > n_bytes
+
+
+def test_another_limit_of_the_user_is_another_plan(store: StageStore) -> None:
+    roomy = make_plan(photos(), OPTIONS, PLENTY, store, "8GB")
+    tight = make_plan(photos(), OPTIONS, memory(BASE_BYTES + ONE_WORKER // 2), store, "1GB")
+    assert tight.max_image_size < roomy.max_image_size

@@ -91,7 +91,11 @@ def _from_glob(pattern: Path, left_out: frozenset[str]) -> Found:
     fixed = next(index for index, part in enumerate(parts) if glob.has_magic(part))
     root = Path(*parts[:fixed])
     hits = [Path(hit) for hit in glob.glob(str(pattern), recursive=True)]
-    files = [hit for hit in hits if not hit.is_dir() and os.path.realpath(hit) not in left_out]
+    files = [
+        hit
+        for hit in hits
+        if not hit.is_dir() and os.path.realpath(hit) not in left_out and _within(hit, root, left_out)
+    ]
     if not files:
         raise InputError(f"no file matches {pattern}")
     return _sorted(root, files)
@@ -119,6 +123,12 @@ def _enter(path: Path, entered: set[str], left_out: frozenset[str]) -> bool:
         return False
     entered.add(real)
     return True
+
+
+def _within(path: Path, root: Path, left_out: frozenset[str]) -> bool:
+    """Say whether every folder between ``root`` and a file may be entered."""
+    between = path.relative_to(root).parents
+    return all(_enter(root / folder, set(), left_out) for folder in between if folder != Path("."))
 
 
 def _sorted(root: Path, files: Sequence[Path]) -> Found:

@@ -30,7 +30,7 @@ from recon3d.sfm.verify import Verdict, verify
 
 _LOG = logging.getLogger(__name__)
 PAIRS_PER_TASK = 32
-FEW_PLACED = 0.9  # below this share of the photos the richer features are tried
+FEW_PHOTOS = 5  # up to here every photo counts; of more, a tenth may stay out before richer features are tried
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ class CameraSearch:
         pairs: verified pairs.
         tried: all pairs that were matched.
         failed: why photos have no features, by index.
+        lost: mappers that died, in plain words.
         group: camera group of each photo.
         key: hash of everything that the result depends on.
         seconds: wall time of each stage, in order.
@@ -75,6 +76,7 @@ class CameraSearch:
     pairs: tuple[Pair, ...]
     tried: tuple[tuple[int, int], ...]
     failed: Mapping[int, str]
+    lost: tuple[str, ...]
     group: tuple[int, ...]
     key: str
     seconds: Mapping[str, float]
@@ -97,7 +99,8 @@ def find_cameras(
     """
     first = _attempt(photos, options, tools, known_poses, rich=False)
     placed = _n_placed(first.verdict)
-    if known_poses is not None or placed >= FEW_PLACED * len(photos) or _hopeless(first):
+    spare = 0 if len(photos) <= FEW_PHOTOS else max(1, len(photos) // 10)
+    if known_poses is not None or placed >= len(photos) - spare or _hopeless(first):
         return first
     second = _attempt(photos, options, tools, None, rich=True)
     better = second if _n_placed(second.verdict) > placed else first
@@ -194,6 +197,7 @@ def _judged(capture: Capture, attempts: Sequence[tuple[Capture, StageResult]], r
         pairs=pairs,
         tried=(),
         failed={},
+        lost=tuple(text for _, stage in attempts for text in stage.value["lost"]),
         group=given.group,
         key=stage.key,
         seconds={stage.folder.name: stage.seconds for _, stage in attempts},
@@ -315,10 +319,10 @@ def _models(
             save_mapped(folder / "poses.npz", known)
             tasks = [{**shared, "poses": str(folder / "poses.npz"), "target": str(folder / "known")}]
             found = run_shown("recon3d.sfm.solve:known_poses_task", tasks, tools, "refining known cameras")
-            return {"models": _gathered(found, ["known"])}
+            return _gathered(found, ["known"])
         tasks = [{**shared, "mapper": mapper, "target": str(folder / mapper)} for mapper in mappers]
         found = run_shown("recon3d.sfm.solve:solve_task", tasks, tools, "placing cameras")
-        return {"models": _gathered(found, mappers)}
+        return _gathered(found, mappers)
 
     return tools.store.run(name, inputs, build)
 
@@ -329,17 +333,18 @@ def _fingerprint(known: Mapped) -> list[Any]:
     return [known.photo.tolist(), cameras.cam_from_world.tolist(), cameras.K.tolist(), distortion]
 
 
-def _gathered(found: Sequence[Outcome], folders: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the descriptions of all models; a mapper that died only counts as one without a model."""
+def _gathered(found: Sequence[Outcome], folders: Sequence[str]) -> dict[str, Any]:
+    """Return the descriptions of all models, and which mapper died; that only counts as one without a model."""
     if all(isinstance(result, TaskFailure) for result in found):
         _require(found, "mapping")
-    described = []
+    described, lost = [], []
     for result, folder in zip(found, folders, strict=True):
         if isinstance(result, TaskFailure):
             _LOG.warning("%s mapping failed and is left out: %s", folder, result.reason)
+            lost.append(f"{folder} mapping failed and did not check the model: {result.reason}")
         else:
             described += [{**model, "file": f"{folder}/{model['file']}"} for model in result["models"]]
-    return described
+    return {"models": described, "lost": lost}
 
 
 def run_shown(function: str, tasks: Sequence[dict[str, Any]], tools: Tools, label: str) -> list[Outcome]:

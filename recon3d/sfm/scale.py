@@ -146,6 +146,27 @@ def _contradiction(best: _Source, other: _Source) -> str:
     return f"Two sources of scale disagree: {other.words} says {ratio:.3f} times {best.words}; the latter was used."
 
 
+def check_scale(options: ScaleOptions, keys: Sequence[str]) -> None:
+    """Refuse a scale that cannot be understood or names no photo of the capture, before any camera is searched.
+
+    Args:
+        options: what the user knows.
+        keys: every input photo.
+
+    Raises:
+        UsageError: a text that cannot be understood, or an unknown photo.
+    """
+    named: list[str] = []
+    if options.distance is not None:
+        named += _two_keys(keys, _measure(options.distance, DISTANCE_EXAMPLE)[0])
+    if options.depth is not None and "=" in options.depth and not Path(options.depth).is_dir():
+        match = _PIXEL.fullmatch(_measure(options.depth, DEPTH_EXAMPLE)[0])
+        named += [match["key"].strip()] if match else []
+    for key in named:
+        if key not in keys:
+            raise UsageError("a photo named for the scale does not exist", got=key, expected=list(keys[:10]))
+
+
 @dataclass(frozen=True, eq=False)
 class _Model:
     cameras: Cameras
@@ -178,7 +199,7 @@ def _measure(text: str, example: str) -> tuple[str, float, float]:
 
 def _from_distance(model: _Model, text: str) -> _Source:
     what, metres, sigma = _measure(text, DISTANCE_EXAMPLE)
-    first, second = _two_keys(model, what)
+    first, second = _two_keys((*model.keys, *model.all_keys), what)
     a, b = (model.index(key, DISTANCE_EXAMPLE) for key in (first, second))
     step = model.cameras.centers[b] - model.cameras.centers[a]
     length = float(np.linalg.norm(step))
@@ -194,12 +215,12 @@ def _from_distance(model: _Model, text: str) -> _Source:
     return _Source("distance", words, _scaling(metres / length), float(np.hypot(sigma, along / length)))
 
 
-def _two_keys(model: _Model, what: str) -> tuple[str, str]:
+def _two_keys(keys: Sequence[str], what: str) -> tuple[str, str]:
     """Split ``a.jpg,b.jpg``; a comma inside a file name is no obstacle."""
     splits = [(what[:i].strip(), what[i + 1 :].strip()) for i, letter in enumerate(what) if letter == ","]
     if not splits:
         raise UsageError("a distance needs two photos", got=what, fix=f"write {DISTANCE_EXAMPLE}")
-    known = set(model.keys) | set(model.all_keys)
+    known = set(keys)
     return max(splits, key=lambda pair: (pair[0] in known) + (pair[1] in known))
 
 

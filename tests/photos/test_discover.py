@@ -119,3 +119,9 @@ def test_missing_sources_are_input_errors(tmp_path: Path) -> None:
         discover(str(tmp_path / "*.jpg"), ())
     with pytest.raises(InputError, match="list of photos is empty"):
         discover([], ())
+
+
+def test_globs_leave_out_what_folders_do(tmp_path: Path) -> None:
+    _touch(tmp_path, "a.jpg", "sub/b.jpg", "masks/a.jpg", "out/scene.json", "out/images/a_jpg.jpg", "work/t.jpg")
+    assert _keys(str(tmp_path / "**" / "*.jpg"), tmp_path / "work") == ["a.jpg", "sub/b.jpg"]
+    assert _keys(str(tmp_path / "out" / "images" / "*.jpg")) == ["a_jpg.jpg"]  # asked for by name

@@ -208,8 +208,10 @@ def test_one_dead_mapper_is_tolerated(workers: Workers, tools: Tools, dead: str,
 
 def test_a_dead_mapper_is_said(workers: Workers, tools: Tools, caplog: pytest.LogCaptureFixture) -> None:
     workers.failing["global"] = TaskFailure("worker died (signal 11)")
-    find(tools)
+    found = find(tools)
     assert "worker died (signal 11)" in caplog.text
+    assert found.lost == ("global mapping failed and did not check the model: worker died (signal 11)",)
+    assert find(tools).lost == found.lost  # a reused stage says it again
 
 
 def test_two_dead_mappers_are_an_error_and_leave_no_stage(workers: Workers, tools: Tools) -> None:

@@ -15,7 +15,7 @@ from recon3d.core.errors import FormatError, InputError, UsageError
 from recon3d.render.cameras import Cameras
 from recon3d.scene import Points
 from recon3d.sfm.gps import enu_from_geodetic
-from recon3d.sfm.scale import ScaleEstimate, ScaleOptions, estimate_scale
+from recon3d.sfm.scale import ScaleEstimate, ScaleOptions, check_scale, estimate_scale
 
 ORIGIN = (48.137154, 11.576124, 519.0)
 
@@ -298,3 +298,29 @@ def test_uneven_points_near_the_pixel_widen_the_interval() -> None:
         highs.append(result.scale.interval_95[1])
         assert result.scale.interval_95[0] * factor(result) < 2.51 and highs[-1] * factor(result) > 2.49 / 1.02
     assert highs[0] < 1.011 and highs[1] > 1.05
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ScaleOptions(),
+        ScaleOptions(distance="a.jpg,b.jpg=1.5"),
+        ScaleOptions(depth="b.jpg@3,4=2"),
+        ScaleOptions(depth="maps"),
+    ],
+)
+def test_scales_that_may_work_pass_the_early_check(options: ScaleOptions) -> None:
+    check_scale(options, ["a.jpg", "b.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (ScaleOptions(distance="a.jpg,c.jpg=1.5"), "c.jpg"),
+        (ScaleOptions(depth="c.jpg@3,4=2"), "c.jpg"),
+        (ScaleOptions(distance="a.jpg,b.jpg"), "cannot be understood"),
+    ],
+)
+def test_scales_that_cannot_work_are_refused_early(options: ScaleOptions, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        check_scale(options, ["a.jpg", "b.jpg"])
