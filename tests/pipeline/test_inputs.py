@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from recon3d.core.errors import InputError, UsageError
-from recon3d.pipeline import ReconstructOptions, check_out, default_out, reconstruct
+from recon3d.pipeline import ReconstructOptions, reconstruct
+from recon3d.pipeline_output import check_out, default_out
 
 from .conftest import Run
 

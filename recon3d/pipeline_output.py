@@ -1,0 +1,63 @@
+"""The output folder: where it is, what may be written into it, and what an earlier run left there."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from recon3d.core.errors import UsageError
+
+WORK = ".recon3d"  # folder of the stages inside the output folder
+EXPORT_FOLDERS = ("images", "colmap", "colmap_distorted")
+
+
+def default_out(source: str | Path | Sequence[str | Path]) -> Path:
+    """Return the output folder of a source: ``NAME_recon3d`` beside the folder, the video or the folder of files."""
+    if isinstance(source, str | Path):
+        base = _base(source)
+    else:
+        first = _base(source[0]) if source else Path.cwd()
+        base = first if first.is_dir() else first.parent
+    return base.parent / f"{base.stem if base.is_file() else base.name}_recon3d"
+
+
+def _base(source: str | Path) -> Path:
+    """Return the path that a source names, or the folder that a glob pattern starts from."""
+    path = Path(os.path.abspath(Path(source).expanduser()))
+    if path.exists() or not glob.has_magic(str(path)):
+        return path
+    return Path(*takewhile(lambda part: not glob.has_magic(part), path.parts))
+
+
+def check_out(folder: Path, source: str | Path | Sequence[str | Path]) -> None:
+    """Refuse an output folder in which something of the user's would be replaced.
+
+    Args:
+        folder: the output folder.
+        source: what is reconstructed.
+
+    Raises:
+        UsageError: it is a file, it holds the photos, or it holds a model of other software.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("the output folder is a file", got=folder, fix="choose another --out")
+    for item in [source] if isinstance(source, str | Path) else source:
+        if _base(item).resolve().is_relative_to(folder.resolve()):
+            raise UsageError("the photos lie inside the output folder", got=folder, fix="choose another --out")
+    if not (folder / WORK).exists() and not (folder / "scene.json").exists():
+        for name in EXPORT_FOLDERS:
+            if (folder / name).exists():
+                what = f"the output folder holds {name}, which recon3d did not write"
+                raise UsageError(what, got=folder / name, fix="choose another --out")
+
+
+def remove_exports(folder: Path) -> None:
+    """Remove what an earlier run wrote into an output folder, scene.json first, so that no refused model stays."""
+    for name in ("scene.json", "transforms.json", "trajectory.tum", "points.ply"):
+        (folder / name).unlink(missing_ok=True)
+    for name in EXPORT_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
