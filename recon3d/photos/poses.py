@@ -31,7 +31,7 @@ def resolve_poses(poses: Path | None, root: Path) -> Path | None:
         return found
     seen = _model_at(root) or _model_at(root.resolve().parent)
     if seen is not None:
-        _LOG.info("%s holds camera poses; name it with --photos.poses to use them", seen)
+        _LOG.warning("%s holds camera poses; name it with --photos.poses to use them", seen)
     return None
 
 

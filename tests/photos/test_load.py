@@ -186,7 +186,7 @@ def test_masks_that_do_not_fit_are_errors(tmp_path: Path, pictures: ModuleType) 
 
 
 def test_poses_are_taken_only_when_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="recon3d")
     photos, model = tmp_path / "photos", tmp_path / "sparse" / "0"
     photos.mkdir()
     assert resolve_poses(None, photos) is None and not caplog.records
