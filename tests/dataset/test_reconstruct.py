@@ -21,7 +21,8 @@ from recon3d.sfm.options import SfmOptions
 ROOT = Path(os.environ.get("RECON3D_DATASETS", Path(__file__).resolve().parents[3] / "shared" / "datasets"))
 N_SETS, MAX_PHOTOS = 3, 16
 QUICK = SfmOptions(max_image_size=640, max_features=3000)
-MAX_ROTATION_DEG = 2.0
+MIN_PLACED = 0.8
+MIN_RRA_5, MIN_AUC_10 = 95.0, 75.0  # per cent of the pairs of placed photos
 
 
 def _n_photos(folder: Path) -> int:
@@ -98,9 +99,11 @@ def test_cameras_agree_with_the_truth(outcome: Outcome) -> None:
     if outcome.scene is None:
         pytest.skip("refused")
     errors = evaluate_cameras(outcome.truth, Estimate.from_scene(outcome.scene))
-    assert errors.n_registered >= 0.9 * errors.n_photos
-    assert errors.absolute is not None
-    assert errors.absolute.rotation_deg.median < MAX_ROTATION_DEG
+    assert errors.n_registered >= MIN_PLACED * errors.n_photos
+    # Relative poses, which need no alignment: centres on a short arc leave a rotation about their line undetermined.
+    pairs = errors.n_registered * (errors.n_registered - 1) / (errors.n_photos * (errors.n_photos - 1))
+    assert errors.rra_5 >= MIN_RRA_5 * pairs
+    assert errors.auc[10] >= MIN_AUC_10 * pairs
 
 
 def test_broken_files_are_named(outcome: Outcome) -> None:
