@@ -321,7 +321,7 @@ def failed_checks(scene: Scene, n_usable: int) -> list[str]:
     found = []
     if len(scene.registered) < MIN_PLACED * n_usable:
         found.append(f"only {len(scene.registered)} of {n_usable} usable photos could be placed")
-    error = float(scene.points.error_px.mean()) if len(scene.points) else 0.0
+    error = scene.points.mean_error_px
     if error > MAX_MEAN_ERROR_PX:
         found.append(f"the mean reprojection error of {error:.1f} px is above {MAX_MEAN_ERROR_PX:g} px")
     return found

@@ -75,6 +75,12 @@ class Points:
         return len(self.xyz)
 
     @property
+    def mean_error_px(self) -> float:
+        """Mean reprojection error of all observations in pixels; 0 without any."""
+        weights = self.track_length
+        return float(np.average(self.error_px, weights=weights)) if weights.sum() else 0.0
+
+    @property
     def track_length(self) -> Int32[np.ndarray, " p"]:
         """Number of photos that see each point, ``[p]``."""
         return np.bincount(self.obs_point, minlength=len(self)).astype(np.int32)

@@ -339,3 +339,25 @@ def test_track_length_counts_photos() -> None:
 def test_metres_only_for_metric_scenes() -> None:
     assert recon3d.Scale("metric", "tape").unit == "m"
     assert recon3d.Scale().unit == "units"
+
+
+def test_mean_error_is_over_observations() -> None:
+    """A point of three photos counts three times, as the observations of the report do."""
+    points = Points(
+        xyz=np.zeros((2, 3)),
+        rgb=np.zeros((2, 3), np.uint8),
+        error_px=np.array([1.0, 0.2]),
+        sigma=np.zeros(2),
+        obs_point=np.array([0, 0, 1, 1, 1], np.int32),
+        obs_view=np.array([0, 1, 0, 1, 2], np.int32),
+        obs_xy=np.zeros((5, 2)),
+    )
+    assert points.mean_error_px == pytest.approx((2 * 1.0 + 3 * 0.2) / 5)
+
+
+def test_mean_error_of_nothing() -> None:
+    none = np.zeros(0, np.int32)
+    points = Points(
+        np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0), np.zeros(0), none, none, np.zeros((0, 2))
+    )
+    assert points.mean_error_px == 0.0

@@ -377,3 +377,78 @@ def test_dead_refinement_of_known_poses_is_an_error(workers: Workers, tools: Too
     workers.failing["known_poses_task"] = TaskFailure("worker died (signal 6)")
     with pytest.raises(ResultError, match="mapping failed"):
         find(tools, poses=poses)
+
+
+@pytest.mark.parametrize(
+    ("n", "n_placed", "rich"), [(3, 2, True), (5, 4, True), (6, 5, False), (20, 18, False), (20, 17, True)]
+)
+def test_of_few_photos_each_counts_and_of_many_a_tenth_may_stay_out(
+    workers: Workers, tools: Tools, n: int, n_placed: int, rich: bool
+) -> None:
+    workers.places = {("global", False): [list(range(n_placed))], ("global", True): [list(range(n))]}
+    assert find(tools, [photo(k) for k in range(n)]).rich == rich
+
+
+class ZoomingWorkers(Workers):
+    """A first mapping whose refinement finds photos of another zoom in the group that all photos share."""
+
+    def solve(self, task: Mapping[str, Any]) -> Outcome:
+        done = super().solve(task)
+        if isinstance(done, TaskFailure):
+            return done
+        shared = len(set(task["capture"]["group"])) == 1
+        return {"models": [{**item, "unshared_groups": [0] if shared else []} for item in done["models"]]}
+
+
+@pytest.fixture
+def zooming(monkeypatch: pytest.MonkeyPatch) -> ZoomingWorkers:
+    made = ZoomingWorkers({(mapper, False): [list(range(N))] for mapper in ("incremental", "global")})
+    monkeypatch.setattr(engine, "run_tasks", made)
+    monkeypatch.setattr(engine, "verify", largest)
+    return made
+
+
+def test_photos_that_contradict_their_shared_lens_are_mapped_once_more_apart(
+    zooming: ZoomingWorkers, tools: Tools
+) -> None:
+    found = find(tools)
+    groups = [tuple(task["capture"]["group"]) for task in zooming.named("solve_task")]
+    assert groups == [(0,) * N] * 2 + [tuple(range(1, N + 1))] * 2
+    assert list(found.seconds) == ["features", "matches", "cameras", "cameras-split"]
+    assert found.verdict.trusted
+
+
+def test_both_mappings_are_judged_together(
+    zooming: ZoomingWorkers, tools: Tools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[int] = []
+
+    def last(models: Sequence[Mapped], *_: Any, **__: Any) -> Verdict:
+        judged.append(len(models))
+        return Verdict(models[-1], True, (), (), (), (), {})
+
+    monkeypatch.setattr(engine, "verify", last)
+    found = find(tools)
+    assert judged == [2, 4]
+    assert found.model == tools.store.root / "cameras-split/global/0.npz"
+    assert found.group == tuple(range(1, N + 1))
+
+
+def test_sharing_that_the_user_asked_for_is_kept(zooming: ZoomingWorkers, tools: Tools) -> None:
+    assert "cameras-split" not in find(tools, intrinsics="shared").seconds
+
+
+def test_the_calibration_reaches_matching_and_mapping(workers: Workers, tools: Tools) -> None:
+    find(tools, calibration="500,510,320,240")
+    expected = [500.0, 510.0, 320.0, 240.0, 0.0, 0.0, 0.0, 0.0]
+    for task in workers.named("match_task"):
+        assert all(camera["params"] == expected for camera in task["cameras"])
+    for task in workers.named("solve_task"):
+        assert task["capture"]["cameras"][0]["params"] == expected
+        assert task["capture"]["calibration"] == "500,510,320,240"
+
+
+def test_all_matched_pairs_are_known(workers: Workers, tools: Tools) -> None:
+    found = find(tools)
+    assert found.tried == tuple((a, b) for a in range(N) for b in range(a + 1, N))
+    assert find(tools).tried == found.tried

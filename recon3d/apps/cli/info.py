@@ -66,7 +66,7 @@ def _scene_rows(scene: Scene) -> Iterator[tuple[str, str]]:
             yield f"  {view.status.replace('_', ' ')}", f"{view.key}: {view.reason}"
     yield from (("cameras", text) for text in _lenses(scene.cameras))
     points = scene.points
-    track = f", {points.track_length.mean():.1f} photos each, {points.error_px.mean():.2f} px" if len(points) else ""
+    track = f", {points.track_length.mean():.1f} photos each, {points.mean_error_px:.2f} px" if len(points) else ""
     yield "points", f"{len(points)}{track}"
     yield "scale", scale_text(scene)
     if np.isfinite(scene.pose_sigma).any():

@@ -28,7 +28,7 @@ def summary_json(scene: Scene) -> dict[str, Any]:
 def summary_lines(scene: Scene) -> Iterator[str]:
     """Yield what a person wants to know about a finished run."""
     points = scene.points
-    error = f", {points.error_px.mean():.2f} px mean reprojection error" if len(points) else ""
+    error = f", {points.mean_error_px:.2f} px mean reprojection error" if len(points) else ""
     yield f"placed {len(scene.registered)} of {len(scene.views)} photos, {len(points)} points{error}"
     for view in scene.views:
         if view.status != "registered":
