@@ -38,7 +38,8 @@ def make_views(photos: PhotoSet, search: CameraSearch | None, searched: Sequence
         reason = _remark(photo) if registered else _why_not(photo, i, search, searched, trusted)
         model = 0 if registered else _other_model(i, search) if trusted else -1
         status: Status = "registered" if registered else "not_registered"
-        views.append(View(photo.key, status, reason, photo.width, photo.height, photo.sha256, group, model))
+        size = photo.width, photo.height
+        views.append(View(photo.key, status, reason, *size, photo.sha256, group, model, photo.time_s))
     return sorted(views, key=lambda view: view.key)
 
 

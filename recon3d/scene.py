@@ -29,6 +29,7 @@ class View:
         sha256: of the file's bytes; empty where it could not be read.
         camera_group: photos with equal numbers share their intrinsics; -1 where there are none.
         model: index of the model that the photo belongs to (0 = this scene), -1 where none.
+        time_s: seconds from the start of its video; None for photos.
     """
 
     key: str
@@ -39,6 +40,7 @@ class View:
     sha256: str = ""
     camera_group: int = -1
     model: int = -1
+    time_s: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +147,14 @@ class Scene:
     def registered(self) -> tuple[View, ...]:
         """The views that have a camera, in the order of ``cameras``."""
         return tuple(view for view in self.views if view.status == "registered")
+
+    @property
+    def timestamps(self) -> Float64[np.ndarray, " n"] | None:
+        """Seconds of the registered views; None unless all are frames of one video."""
+        times = [view.time_s for view in self.registered]
+        if None in times or len({view.key.rpartition("/")[0] for view in self.registered}) != 1:
+            return None
+        return np.array(times, np.float64)
 
     def camera_index(self, key: str) -> int:
         """Return the row of ``cameras`` that belongs to the photo ``key``.

@@ -134,7 +134,7 @@ def _write_lists(scene: Scene, folder: Path) -> list[Path]:
     paths = [folder / name for name in ("transforms.json", "trajectory.tum", "points.ply")]
     names = [f"images/{output_name(key)}" for key in keys]
     write_transforms(paths[0], transforms_from_cameras(scene.pinhole_cameras.pinhole(), names, "points.ply"))
-    write_tum(paths[1], scene.pinhole_cameras.world_from_cam, names)
+    write_tum(paths[1], scene.pinhole_cameras.world_from_cam, names, scene.timestamps)
     write_ply(paths[2], _point_table(scene.points), comments=[f"one unit is 1 {scene.scale.unit}"])
     return paths
 

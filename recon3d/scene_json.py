@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from recon3d.core.errors import FormatError, Recon3DError
-from recon3d.formats.parsing import json_array, json_field, json_int
+from recon3d.formats.parsing import json_array, json_field, json_int, json_number
 from recon3d.render.cameras import Cameras
 from recon3d.scene import Points, Scale, Scene, View
 
@@ -100,7 +100,8 @@ def _view(entry: Any, where: str) -> View:
     fields: dict[str, Any] = {name: json_field(entry, name, str, where) for name in ("key", "reason", "sha256")}
     fields |= {name: json_int(entry, name, where) for name in ("width", "height")}
     fields |= {name: json_int(entry, name, where, -1) for name in ("camera_group", "model")}
-    return View(status=status, **fields)
+    timed = isinstance(entry, dict) and entry.get("time_s") is not None
+    return View(status=status, time_s=json_number(entry, "time_s", where) if timed else None, **fields)
 
 
 def _cameras(entries: list[Any], name: str, document: dict[str, Any], where: str) -> Cameras:

@@ -14,6 +14,7 @@ from random_scenes import random_rotations, random_scene, same_bits, unchecked
 
 import recon3d
 from recon3d.core.errors import FormatError, InputError, ShapeError, UsageError
+from recon3d.formats.tum import read_tum
 from recon3d.render.cameras import Cameras
 from recon3d.scene import Points, Scene, View
 from recon3d.scene_io import check_files, output_name, output_stem
@@ -361,3 +362,25 @@ def test_mean_error_of_nothing() -> None:
         np.zeros((0, 3)), np.zeros((0, 3), np.uint8), np.zeros(0), np.zeros(0), none, none, np.zeros((0, 2))
     )
     assert points.mean_error_px == 0.0
+
+
+def frames(*named: tuple[str, float | None]) -> Scene:
+    scene = random_scene(0, len(named))
+    views = [View(key, "registered", width=640, height=480, time_s=time) for key, time in named]
+    return replace(scene, views=tuple(views))
+
+
+def test_frames_of_one_video_have_timestamps(tmp_path: Path) -> None:
+    scene = frames(("clip.mp4/000000.png", 0.0), ("clip.mp4/000007.png", 0.2335), ("clip.mp4/000015.png", 0.5))
+    assert scene.timestamps is not None and scene.timestamps.tolist() == [0.0, 0.2335, 0.5]
+    scene.save(tmp_path)
+    assert Scene.load(tmp_path).views == scene.views
+    assert read_tum(tmp_path / "trajectory.tum").timestamps.tolist() == [0.0, 0.2335, 0.5]
+
+
+def test_photos_and_several_videos_have_no_common_clock(tmp_path: Path) -> None:
+    mixed = frames(("a.mp4/000000.png", 0.0), ("b.mp4/000000.png", 0.0), ("b.mp4/000009.png", 0.3))
+    assert mixed.timestamps is None
+    assert frames(("a.mp4/000000.png", 0.0), ("a.mp4/x.png", None), ("a.mp4/z.png", 1.0)).timestamps is None
+    mixed.save(tmp_path)
+    assert read_tum(tmp_path / "trajectory.tum").timestamps.tolist() == [0.0, 1.0, 2.0]

@@ -66,7 +66,7 @@ class Export(Command):
         if self.format == "transforms":
             self._write_transforms(scene, target)
         elif self.format == "tum":
-            write_tum(target, scene.cameras.world_from_cam, self._names(scene))
+            write_tum(target, scene.cameras.world_from_cam, self._names(scene), scene.timestamps)
         else:
             _write_points(scene, target)
         return (target,)
