@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -29,7 +28,6 @@ from recon3d.sfm.options import SfmOptions
 from recon3d.sfm.scale import ScaleOptions, check_scale
 from recon3d.sfm.undistort import undistortion_tasks
 
-_LOG = logging.getLogger(__name__)
 MAX_MEAN_ERROR_PX = 2.0
 MIN_PLACED = 0.5
 
