@@ -110,13 +110,14 @@ class _Counter:
 class _LogStage(Stage):
     def __init__(self, log: LogProgress, name: str, total: int | None, interval_s: float) -> None:
         self._log, self._name, self._interval_s = log, name, interval_s
-        self._counter, self._last = _Counter(total), time.monotonic()
+        self._counter, self._last, self._lock = _Counter(total), time.monotonic(), threading.Lock()
 
     def advance(self, n: int = 1) -> None:
-        count = self._counter.add(n)
-        if time.monotonic() - self._last >= self._interval_s:
-            self._last = time.monotonic()
-            self._log.line(f"{self._name}: {count}")
+        with self._lock:  # counting, timing and writing are one step: the counts in a log only rise
+            count, now = self._counter.add(n), time.monotonic()
+            if now - self._last >= self._interval_s:
+                self._last = now
+                self._log.line(f"{self._name}: {count}")
 
     def note(self, text: str) -> None:
         self._log.line(f"{self._name}: {text}")

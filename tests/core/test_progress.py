@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 import re
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -56,7 +58,29 @@ def test_threads_count_without_loss() -> None:
     stream = io.StringIO()
     with LogProgress(stream, interval_s=0.0).stage("photos", 400) as stage, ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: stage.advance(), range(400)))
-    assert sorted(lines(stream)[1:-1]) == sorted(f"photos: {n} of 400" for n in range(1, 401))
+    assert lines(stream)[1:-1] == [f"photos: {n} of 400" for n in range(1, 401)]
+
+
+def test_a_thread_that_read_the_clock_early_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock is read after the lock is taken: a thread that waits cannot compare an old time with a newer one."""
+    stream, interval_s, held = io.StringIO(), 0.0, threading.Event()
+    clock = time.monotonic
+
+    def slow_clock() -> float:
+        now = clock()
+        if threading.current_thread().name == "early" and not held.is_set():
+            held.set()
+            time.sleep(0.05)
+        return now
+
+    with LogProgress(stream, interval_s).stage("photos", 2) as stage:
+        monkeypatch.setattr("recon3d.core.progress.time.monotonic", slow_clock)
+        early = threading.Thread(target=stage.advance, name="early")
+        early.start()
+        held.wait()
+        stage.advance()
+        early.join()
+    assert lines(stream)[1:-1] == ["photos: 1 of 2", "photos: 2 of 2"]
 
 
 def test_quiet_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
