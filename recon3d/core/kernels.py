@@ -1,0 +1,102 @@
+"""Numba kernels: how they are compiled, and how the chunks of one job spread over threads."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, TypeVar, cast
+
+from numba import njit
+
+from recon3d.core.budget import cpu_count
+from recon3d.core.errors import UsageError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Sums may be reordered and multiplications fused, which vector units need. NaN and infinity keep their meaning.
+_FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
+_local = threading.local()
+
+
+def kernel(function: F) -> F:
+    """Compile a function at its first call, without the interpreter lock, and keep the machine code on disk.
+
+    Sums may be evaluated in another order than written. The order is fixed by the code and the machine, never by the
+    number of threads. Below it stands ``@no_type_check``, since Numba cannot compile the wrapper of a type checker.
+    """
+    compiled: Any = njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")(function)
+    return cast(F, compiled)
+
+
+def exact_kernel(function: F) -> F:
+    """Compile like :func:`kernel`, but evaluate every operation in the order written."""
+    compiled: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
+    return cast(F, compiled)
+
+
+def thread_count() -> int:
+    """Return how many threads the kernels of this thread of execution use; the cores unless :func:`threads` says so."""
+    chosen: int | None = getattr(_local, "n_threads", None)
+    return cpu_count() if chosen is None else chosen
+
+
+@contextmanager
+def threads(n_threads: int | None) -> Iterator[None]:
+    """Let the kernels below this block use ``n_threads`` threads; None = the cores. No bit of a result depends on it.
+
+    Raises:
+        UsageError: the number is not positive.
+    """
+    if n_threads is not None and n_threads < 1:
+        raise UsageError("the number of threads must be positive", got=n_threads)
+    before = getattr(_local, "n_threads", None)
+    _local.n_threads = n_threads
+    try:
+        yield
+    finally:
+        _local.n_threads = before
+
+
+def run_chunks(work: Callable[[int], object], n_chunks: int) -> None:
+    """Call ``work(0) ... work(n_chunks - 1)``, spread over :func:`thread_count` threads.
+
+    Chunks start in order, and each is run once. They must not depend on each other, and what they compute must not
+    depend on how many there are at once; so the same chunks give the same bits on any number of threads.
+
+    Args:
+        work: computes one chunk; it spends its time in kernels, which release the interpreter lock.
+        n_chunks: how many there are; a few per thread balance the load.
+    """
+    n_threads = min(thread_count(), n_chunks)
+    if n_threads <= 1:
+        for chunk in range(n_chunks):
+            work(chunk)
+        return
+    counter = itertools.count()  # next() is atomic
+
+    def drain() -> None:
+        while (chunk := next(counter)) < n_chunks:
+            work(chunk)
+
+    others = [_pool(n_threads - 1).submit(drain) for _ in range(n_threads - 1)]
+    try:
+        drain()
+    finally:
+        failures = [other.exception() for other in others]
+    for failure in failures:
+        if failure is not None:
+            raise failure
+
+
+@lru_cache(maxsize=4)
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="recon3d", initializer=_stay_alone)
+
+
+def _stay_alone() -> None:
+    """Keep a chunk that starts chunks of its own from waiting for the pool that it runs in."""
+    _local.n_threads = 1

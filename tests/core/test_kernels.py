@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import threading
+from typing import no_type_check
+
+import numpy as np
+import pytest
+
+from recon3d.core.errors import UsageError
+from recon3d.core.kernels import exact_kernel, kernel, run_chunks, thread_count, threads
+
+
+@kernel
+@no_type_check
+def sum_range(values, start, end):
+    total = np.float32(0)
+    for i in range(start, end):
+        total += values[i]
+    return total
+
+
+@exact_kernel
+@no_type_check
+def lost_digits(a, b):
+    return (a + b) - a
+
+
+def test_chunks_run_once_each_on_any_number_of_threads() -> None:
+    values = np.random.default_rng(0).random(10_007, np.float32)
+    sums = []
+    for n_threads in (1, 2, 5):
+        out = np.zeros(23, np.float32)
+
+        def work(chunk: int, out: np.ndarray = out) -> None:
+            out[chunk] = sum_range(values, chunk * 435, min(len(values), (chunk + 1) * 435))
+
+        with threads(n_threads):
+            run_chunks(work, len(out))
+        sums.append(out)
+    assert (sums[0] == sums[1]).all() and (sums[0] == sums[2]).all()
+    assert sums[0].sum() == pytest.approx(values.astype(np.float64)[: 23 * 435].sum(), rel=1e-5)
+
+
+def test_an_exact_kernel_keeps_the_order() -> None:
+    assert lost_digits(np.float64(1e16), np.float64(1.0)) == 0.0
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_an_error_in_a_chunk_comes_out(n_threads: int) -> None:
+    def work(chunk: int) -> None:
+        if chunk == 4:
+            raise ValueError("chunk 4")
+
+    with threads(n_threads), pytest.raises(ValueError, match="chunk 4"):
+        run_chunks(work, 8)
+
+
+def test_the_number_of_threads_belongs_to_a_block_and_a_thread() -> None:
+    seen = []
+    with threads(3):
+        other = threading.Thread(target=lambda: seen.append(thread_count()))
+        other.start()
+        other.join()
+        assert thread_count() == 3
+        with threads(None):
+            assert thread_count() == seen[0] >= 1
+        assert thread_count() == 3
+    with pytest.raises(UsageError, match="positive; got: 0"), threads(0):
+        pass
+
+
+def test_no_chunks_are_no_work() -> None:
+    run_chunks(lambda _: pytest.fail("called"), 0)
+
+
+def test_chunks_within_chunks_do_not_wait_for_each_other() -> None:
+    done = np.zeros((6, 6), np.int64)
+
+    def outer(i: int) -> None:
+        run_chunks(lambda j: done.__setitem__((i, j), done[i, j] + 1), 6)
+
+    with threads(2):
+        run_chunks(outer, 6)
+    assert (done == 1).all()
