@@ -1,0 +1,12 @@
+"""Triangle meshes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from recon3d.core.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from recon3d.render.mesh.types import Mesh as Mesh
+
+__getattr__, __dir__, __all__ = lazy_exports(__name__, {"types": ["Mesh"]})

@@ -1,0 +1,1 @@
+"""Optimisation of 3D Gaussians from a scene."""
