@@ -82,8 +82,8 @@ class Gaussians:
         return self._map(lambda value: value.detach())
 
     def _map(self, change: Callable[[Tensor], Tensor]) -> Gaussians:
-        tensors = (change(getattr(self, name)) for name in FIELDS)
-        return Gaussians(*tensors, colour_space=self.colour_space)
+        means, quats, log_scales, opacity_logits, sh = (change(getattr(self, name)) for name in FIELDS)
+        return Gaussians(means, quats, log_scales, opacity_logits, sh, self.colour_space)
 
 
 @dataclass(frozen=True, eq=False)
