@@ -1,0 +1,247 @@
+"""Orbits: paths around what cameras look at, chosen from how they stand, and around bare points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64
+
+from recon3d.core.errors import UsageError
+from recon3d.render.cameras import Cameras
+from recon3d.render.trajectories import CameraPath, focal_per_diagonal, framed, look_at
+
+_MAX_GAP_DEG = 90.0  # a full circle is flown where no larger sector is without a camera
+_MAX_TILT_DEG = 35.0  # beyond, the world is not levelled, and the cameras say where up is
+_MIN_SWAY_DEG = 8.0
+_MAX_ELEVATION_DEG = 75.0
+_PRIOR = 0.02  # weight of the middle of the scene against one optical axis: decides where the axes are parallel
+_Z = np.array([0.0, 0.0, 1.0])
+
+
+@dataclass(frozen=True, eq=False)
+class Focus:
+    """What cameras look at.
+
+    Args:
+        target: the point closest to their optical axes, world units.
+        up: unit vector that points up.
+        is_inward: they look at the target; otherwise they look away from a place in their middle.
+    """
+
+    target: Float64[np.ndarray, "3"]
+    up: Float64[np.ndarray, "3"]
+    is_inward: bool
+
+
+def find_focus(cameras: Cameras, points: Float64[np.ndarray, "p 3"] | None = None) -> Focus:
+    """Return the point closest to the optical axes, by least squares with falling weights for axes that miss it.
+
+    Args:
+        cameras: at least one.
+        points: points of the scene, world units; they decide the distance where the axes are all but parallel.
+
+    Raises:
+        UsageError: there is no camera.
+    """
+    if not len(cameras):
+        raise UsageError("an orbit needs at least one camera")
+    centers, axes = cameras.centers, cameras.cam_from_world[:, 2, :3]
+    depth = _typical_depths(cameras, points)
+    middle = np.median(centers + depth[:, None] * axes, axis=0)
+    target = _closest_to_axes(centers, axes, middle)
+    ahead = np.einsum("ni,ni->n", target - centers, axes)
+    is_inward = bool(np.median(ahead / depth) > 0.3)
+    return Focus(target if is_inward else np.median(centers, axis=0), _up(cameras), is_inward)
+
+
+def _typical_depths(cameras: Cameras, points: Float64[np.ndarray, "p 3"] | None) -> Float64[np.ndarray, " n"]:
+    """Return the median depth of the points that each camera sees; the spread of the cameras where none is known."""
+    centers = cameras.centers
+    spread = float(np.linalg.norm(centers - centers.mean(axis=0), axis=1).max()) or 1.0
+    depths = np.full(len(cameras), np.nan)
+    chosen = np.zeros((0, 3)) if points is None else points[:: max(1, len(points) // 5000)]
+    for index in range(len(cameras) if len(chosen) else 0):
+        pixels, depth = cameras.pinhole().project(chosen, np.full(len(chosen), index))
+        limit = np.array([cameras.width[index], cameras.height[index]])
+        seen = depth[((pixels > 0) & (pixels < limit)).all(axis=1) & (depth > 0)]
+        if len(seen):
+            depths[index] = np.median(seen)
+    known = depths[np.isfinite(depths)]
+    return np.where(np.isfinite(depths), depths, np.median(known) if len(known) else spread)
+
+
+def _closest_to_axes(
+    centers: Float64[np.ndarray, "n 3"], axes: Float64[np.ndarray, "n 3"], middle: Float64[np.ndarray, "3"]
+) -> Float64[np.ndarray, "3"]:
+    across = np.eye(3) - axes[:, :, None] * axes[:, None, :]
+    target, weight = middle, np.ones(len(centers))
+    for _ in range(20):
+        matrix = np.einsum("n,nij->ij", weight, across) + _PRIOR * weight.sum() * np.eye(3)
+        vector = np.einsum("n,nij,nj->i", weight, across, centers) + _PRIOR * weight.sum() * middle
+        target = np.linalg.solve(matrix, vector)
+        miss = np.linalg.norm(np.einsum("nij,nj->ni", across, target - centers), axis=1)
+        weight = 1 / np.maximum(miss, 1e-3 * float(miss.max()) + 1e-12)
+    return target
+
+
+def _up(cameras: Cameras) -> Float64[np.ndarray, "3"]:
+    mean = -cameras.cam_from_world[:, 1, :3].mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    levelled = mean[2] >= np.cos(np.radians(_MAX_TILT_DEG)) * length
+    return _Z if levelled or length < 0.2 else mean / length
+
+
+def orbit(
+    cameras: Cameras,
+    n_frames: int,
+    size: tuple[int, int],
+    points: Float64[np.ndarray, "p 3"] | None = None,
+    loop: bool = True,
+) -> CameraPath:
+    """Return an orbit around what cameras look at, at their distance and height.
+
+    Cameras on all sides give a circle. Where a sector of more than 90 degrees holds no camera, the orbit sways inside
+    the sector that was photographed. Cameras that look away from their middle give a turn on the spot.
+
+    Args:
+        cameras: the photos' cameras.
+        n_frames: number of frames.
+        size: width and height of the frames in pixels.
+        points: points of the scene, world units.
+        loop: sway to and fro, so that the path closes; otherwise from one end of the sector to the other, once.
+
+    Returns:
+        The path.
+
+    Raises:
+        UsageError: there is no camera or no frame.
+    """
+    if n_frames < 1:
+        raise UsageError("a path needs a frame", got=n_frames)
+    focus = find_focus(cameras, points)
+    axes = _basis(focus.up)
+    offset = (cameras.centers - focus.target) @ axes.T
+    heading = offset if focus.is_inward else cameras.cam_from_world[:, 2, :3] @ axes.T
+    sector = _sector(np.arctan2(heading[:, 1], heading[:, 0]))
+    azimuth, phase = _azimuths(sector, n_frames, loop)
+    if focus.is_inward:
+        eyes, aim = _circle(offset, azimuth, phase, sector is None), np.zeros(3)
+        poses = look_at(focus.target + eyes @ axes, focus.target + aim, focus.up)
+    else:
+        poses = _turn(focus, axes, heading, azimuth)
+    diagonal = np.full(n_frames, np.median(focal_per_diagonal(cameras)))
+    closed = loop or sector is None
+    return CameraPath(framed(poses, diagonal, size), closed, _describe(sector, focus.is_inward, loop))
+
+
+def _basis(up: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:
+    """Return rows x, y, z of a right-handed frame with z up."""
+    x = np.eye(3)[int(np.argmin(np.abs(up)))]
+    x = x - up * (x @ up)
+    x = x / np.linalg.norm(x)
+    return np.stack([x, np.cross(up, x), up])
+
+
+def _sector(azimuth: Float64[np.ndarray, " n"]) -> tuple[float, float] | None:
+    """Return the first and last azimuth of the sector that holds the cameras; None where they stand all around."""
+    ordered = np.sort(azimuth)
+    gaps = np.diff(np.append(ordered, ordered[0] + 2 * np.pi))
+    widest = int(np.argmax(gaps))
+    if np.degrees(gaps[widest]) <= _MAX_GAP_DEG:
+        return None
+    from_start = np.sort((azimuth - ordered[(widest + 1) % len(ordered)]) % (2 * np.pi))
+    low, high = np.percentile(from_start, [5, 95]) + ordered[(widest + 1) % len(ordered)]
+    lacking = max(0.0, np.radians(_MIN_SWAY_DEG) - (high - low)) / 2
+    return float(low - lacking), float(high + lacking)
+
+
+def _azimuths(
+    sector: tuple[float, float] | None, n_frames: int, loop: bool
+) -> tuple[Float64[np.ndarray, " f"], Float64[np.ndarray, " f"]]:
+    """Return the azimuth of each frame and its phase, one round being 2 pi."""
+    if sector is None:
+        phase = 2 * np.pi * np.arange(n_frames) / n_frames
+        return phase, phase
+    middle, half = (sector[0] + sector[1]) / 2, (sector[1] - sector[0]) / 2
+    if loop:
+        phase = 2 * np.pi * np.arange(n_frames) / n_frames
+        return middle + half * np.sin(phase), phase
+    share = np.linspace(-1.0, 1.0, n_frames) if n_frames > 1 else np.zeros(1)
+    return middle + half * share, np.zeros(n_frames)
+
+
+def _circle(
+    offset: Float64[np.ndarray, "n 3"], azimuth: Float64[np.ndarray, " f"], phase: Float64[np.ndarray, " f"], full: bool
+) -> Float64[np.ndarray, "f 3"]:
+    """Return eyes about the origin at the typical distance of the cameras; a sway also rises and falls a little."""
+    distance = np.linalg.norm(offset, axis=1)
+    elevation = np.arcsin(offset[:, 2] / np.maximum(distance, 1e-300))
+    low, typical, high = np.percentile(elevation, [20, 50, 80])
+    rise = 0.0 if full else 0.5 * min(high - low, np.radians(20))
+    angle = typical + rise * np.sin(2 * phase) if not full else np.full(len(phase), typical)
+    limit = np.radians(_MAX_ELEVATION_DEG)
+    angle = np.clip(angle, -limit, limit)
+    ring = np.stack([np.cos(angle) * np.cos(azimuth), np.cos(angle) * np.sin(azimuth), np.sin(angle)], axis=1)
+    return np.asarray(np.median(distance) * ring)
+
+
+def _turn(
+    focus: Focus,
+    axes: Float64[np.ndarray, "3 3"],
+    heading: Float64[np.ndarray, "n 3"],
+    azimuth: Float64[np.ndarray, " f"],
+) -> Float64[np.ndarray, "f 4 4"]:
+    """Return poses that stand in the middle of the cameras and look along the azimuths."""
+    pitch = np.median(np.arcsin(np.clip(heading[:, 2], -1, 1)))
+    limit = np.radians(_MAX_ELEVATION_DEG)
+    pitch = np.clip(pitch, -limit, limit)
+    level = np.cos(pitch) * np.stack([np.cos(azimuth), np.sin(azimuth)], axis=1)
+    ahead = np.column_stack([level, np.full(len(azimuth), np.sin(pitch))]) @ axes
+    # An eye behind the middle looks through it; then every eye is moved into the middle.
+    poses = look_at(-ahead, np.zeros(3), focus.up)
+    poses[:, :3, 3] = -poses[:, :3, :3] @ focus.target
+    return poses
+
+
+def _describe(sector: tuple[float, float] | None, is_inward: bool, loop: bool) -> str:
+    what = (
+        "an orbit around what the cameras look at" if is_inward else "a turn on the spot, as the cameras look outwards"
+    )
+    if sector is None:
+        return f"{what}, once round"
+    degrees = np.degrees(sector[1] - sector[0])
+    return f"{what}, {'to and fro ' if loop else ''}within the {degrees:.0f} degrees that were photographed"
+
+
+def orbit_points(
+    points: Float64[np.ndarray, "p 3"],
+    n_frames: int,
+    size: tuple[int, int],
+    up: Float64[np.ndarray, "3"] = _Z,
+    elevation_deg: float = 20.0,
+) -> CameraPath:
+    """Return a circle around bare points, from as far as nine tenths of them stay in view.
+
+    Args:
+        points: world points, at least one that is finite.
+        n_frames: number of frames.
+        size: width and height of the frames in pixels.
+        up: unit vector that points up.
+        elevation_deg: how far the cameras look down.
+
+    Raises:
+        UsageError: there is no finite point or no frame.
+    """
+    solid = points[np.isfinite(points).all(axis=1)]
+    if not len(solid) or n_frames < 1:
+        raise UsageError("an orbit needs a point and a frame", got=f"{len(solid)} points, {n_frames} frames")
+    middle = np.median(solid, axis=0)
+    radius = float(np.percentile(np.linalg.norm(solid - middle, axis=1), 90)) or 1.0
+    share = 0.9  # of the diagonal: a field of view of 58 degrees
+    distance = radius / np.sin(np.arctan(0.5 * min(size) / (share * np.hypot(*size))))
+    angle, azimuth = np.radians(elevation_deg), 2 * np.pi * np.arange(n_frames) / n_frames
+    ring = [np.cos(angle) * np.cos(azimuth), np.cos(angle) * np.sin(azimuth), np.full(n_frames, np.sin(angle))]
+    eyes = middle + distance * np.stack(ring, axis=1) @ _basis(up)
+    poses = look_at(eyes, middle, up)
+    return CameraPath(framed(poses, np.full(n_frames, share), size), True, "a circle around the middle, once round")
