@@ -17,16 +17,16 @@ from recon3d.core.progress import Progress, make_progress
 from recon3d.core.stages import StageStore
 from recon3d.core.workers import TaskFailure, WorkerOptions
 from recon3d.photos import Photo, PhotoOptions, PhotoSet, load_photos, read_thumbnails
+from recon3d.pipeline_images import undistort
 from recon3d.pipeline_output import WORK, check_out, default_out, remove_exports
+from recon3d.pipeline_work import Workspace
 from recon3d.plan import Plan, make_plan
 from recon3d.report import ReportInputs, write_report
 from recon3d.scene import Scene, View
-from recon3d.scene_io import output_name
 from recon3d.sfm.engine import CameraSearch, Tools, find_cameras, run_shown
 from recon3d.sfm.finish import Finished, load_finished
 from recon3d.sfm.options import SfmOptions
 from recon3d.sfm.scale import ScaleOptions, check_scale
-from recon3d.sfm.undistort import undistortion_tasks
 
 MAX_MEAN_ERROR_PX = 2.0
 MIN_PLACED = 0.5
@@ -107,7 +107,7 @@ class _Run:
     def __init__(self, folder: Path, options: ReconstructOptions, budget: Budget, progress: Progress) -> None:
         self.folder, self.options, self.budget, self.progress = folder, options, budget, progress
         self.store = StageStore(self.folder / WORK, __version__)
-        self.seconds: dict[str, float] = {}
+        self.work = Workspace(folder, self.store, progress, budget.n_threads)
 
     def execute(self, source: str | Path | Sequence[str | Path]) -> Scene:
         """Run all stages."""
@@ -125,7 +125,7 @@ class _Run:
         sfm = replace(self.options.sfm, max_image_size=plan.max_image_size, pairs=plan.pairs)
         tools = Tools(self.store, self.workers(plan), self.progress, self.options.photos.max_pixels)
         search = find_cameras(searched, sfm, tools, photos.known_poses)
-        self.seconds |= search.seconds
+        self.work.seconds.update(search.seconds)
         if not search.verdict.trusted or search.model is None:
             self.refuse(photos, searched, search, plan)
         return self.finish(photos, searched, search, tools, plan)
@@ -180,10 +180,12 @@ class _Run:
                 "failed_checks": checks,
             },
         )
-        images = self.undistort(photos, scene, tools, search.key)
+        images = undistort(self.work, photos, scene, tools, search.key)
         self.write_report(photos, views, scene, search, searched, [*warnings, *checks])
         with self.progress.stage("writing"):
-            return scene.save(self.folder, images)  # the report carries timings: its hash would differ in every run
+            return scene.save(
+                self.folder, images.paths
+            )  # the report carries timings: its hash would differ in every run
 
     def finish_model(self, photos: PhotoSet, searched: Sequence[Photo], search: CameraSearch, tools: Tools) -> Finished:
         """Return the verified model with uncertainties, in its final world."""
@@ -213,42 +215,8 @@ class _Run:
                 raise kind("the cameras could not be finished", got=result.reason)
             return result
 
-        stage = self.store.run("finished", {"model": search.key, **inputs}, build)
-        self.seconds["finished"] = stage.seconds
+        stage = self.work.stage("finished", {"model": search.key, **inputs}, build)
         return load_finished(stage.folder, stage.value)
-
-    def undistort(self, photos: PhotoSet, scene: Scene, tools: Tools, key: str) -> list[Path]:
-        """Write the undistorted photos to ``images/``."""
-        paths = {photo.key: photo.path for photo in photos.photos}
-        names = [output_name(view.key) for view in scene.registered]
-        inputs = {
-            "cameras": [key, scene.cameras.K.tolist(), scene.pinhole_cameras.K.tolist()],
-            "photos": [[view.key, view.sha256] for view in scene.registered],
-            "distortion": None if scene.cameras.distortion is None else scene.cameras.distortion.tolist(),
-        }
-        target = self.folder / "images"
-        target.mkdir(parents=True, exist_ok=True)
-        for path in target.iterdir():
-            if path.name not in names and path.is_file():
-                path.unlink()
-
-        def build(folder: Path) -> dict[str, str]:
-            sources = [paths[view.key] for view in scene.registered]
-            targets = [target / name for name in names]
-            tasks = undistortion_tasks(
-                scene.cameras, scene.pinhole_cameras, sources, targets, self.options.photos.max_pixels
-            )
-            results = run_shown("recon3d.sfm.undistort:undistort_task", tasks, tools, "undistorting photos")
-            for view, result in zip(scene.registered, results, strict=True):
-                if isinstance(result, TaskFailure):
-                    raise InputError(f"{view.key} could not be undistorted", got=result.reason)
-            return {name: sha256_file(target / name) for name in names}
-
-        stage = self.store.run("undistorted", inputs, build)
-        if any(not (target / name).is_file() or sha256_file(target / name) != stage.value[name] for name in names):
-            stage = self.store.rerun("undistorted", inputs, build)
-        self.seconds["undistorted"] = stage.seconds
-        return [target / name for name in names]
 
     def write_report(
         self,
@@ -266,7 +234,7 @@ class _Run:
             scene=scene,
             thumbnails=read_thumbnails(photos, self.folder / WORK / "photos"),
             pairs=summarize_pairs(search, searched),
-            timings=self.seconds,
+            timings=self.work.seconds,
             settings=self.options_json(),
             warnings=list(warnings),
             provenance={"recon3d": __version__, **versions()},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from recon3d.core.errors import InputError, ResultError
 from recon3d.core.files import atomic_path
-from recon3d.photos.decode import read_upright
+from recon3d.photos.decode import read_mask, read_upright
 from recon3d.render.cameras import Cameras, distort
 
 _SCALE_RANGE = (0.5, 4.0)
@@ -165,38 +165,56 @@ def _mix(
     return np.asarray(start + (right - start) * weight)
 
 
+@dataclass(frozen=True)
+class Undistortion:
+    """One photo to undistort.
+
+    Args:
+        source: photo file.
+        target: file to write: ``.png`` is lossless, anything else JPEG of quality 95 without chroma subsampling.
+        mask: mask of the photo; None = none.
+        mask_target: PNG to write it to.
+    """
+
+    source: Path
+    target: Path
+    mask: Path | None = None
+    mask_target: Path | None = None
+
+
 def undistortion_tasks(
-    cameras: Cameras, twins: Cameras, sources: Sequence[Path], targets: Sequence[Path], max_pixels: int
+    cameras: Cameras, twins: Cameras, photos: Sequence[Undistortion], max_pixels: int
 ) -> list[dict[str, Any]]:
     """Return one task for ``run_tasks("recon3d.sfm.undistort:undistort_task", ...)`` per camera.
 
     Args:
         cameras: cameras as photographed, ``n`` of them.
         twins: their pinhole twins.
-        sources: photo files.
-        targets: files to write, ``.jpg`` or ``.png``.
+        photos: what each of them took.
         max_pixels: cap for decoding.
     """
     return [
         {
-            "source": str(sources[i]),
-            "target": str(targets[i]),
+            "files": {item.name: _text(getattr(photo, item.name)) for item in fields(photo)},
             "max_pixels": max_pixels,
             "camera": _to_json(cameras, i),
             "twin": _to_json(twins, i),
         }
-        for i in range(len(cameras))
+        for i, photo in enumerate(photos)
     ]
 
 
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
 def undistort_task(
-    source: str, target: str, max_pixels: int, camera: Mapping[str, Any], twin: Mapping[str, Any]
+    files: Mapping[str, str | None], max_pixels: int, camera: Mapping[str, Any], twin: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Read a photo, undistort it and write it atomically; runs in a worker process.
+    """Read a photo and its mask, undistort them and write them atomically; runs in a worker process.
 
     Args:
-        source: photo file.
-        target: file to write: ``.png`` is lossless, anything else JPEG of quality 95 without chroma subsampling.
+        files: paths, named as the fields of :class:`Undistortion`.
         max_pixels: cap for decoding.
         camera: ``K``, ``width``, ``height`` and ``distortion`` of the photo.
         twin: the same of the pinhole twin.
@@ -204,10 +222,18 @@ def undistort_task(
     Returns:
         The target, its width and its height.
     """
-    image = undistort_image(read_upright(Path(source), max_pixels), _from_json(camera), _from_json(twin), 0)
-    with atomic_path(Path(target)) as temporary:
-        _save(Image.fromarray(image), temporary, lossless=Path(target).suffix.lower() == ".png")
-    return {"target": target, "width": image.shape[1], "height": image.shape[0]}
+    cameras, twins = _from_json(camera), _from_json(twin)
+    image = undistort_image(read_upright(Path(files["source"] or ""), max_pixels), cameras, twins, 0)
+    target = Path(files["target"] or "")
+    with atomic_path(target) as temporary:
+        _save(Image.fromarray(image), temporary, lossless=target.suffix.lower() == ".png")
+    if files["mask"] and files["mask_target"]:
+        use = read_mask(Path(files["mask"]), image.shape[1], image.shape[0])
+        white = np.repeat(np.where(use, 255, 0).astype(np.uint8)[..., None], 3, axis=-1)
+        moved = undistort_image(white, cameras, twins, 0)[..., 0]
+        with atomic_path(Path(files["mask_target"])) as temporary:
+            _save(Image.fromarray(np.where(moved >= 128, 255, 0).astype(np.uint8)), temporary, lossless=True)
+    return {"target": str(target), "width": image.shape[1], "height": image.shape[0]}
 
 
 def _save(image: Image.Image, path: Path, *, lossless: bool) -> None:

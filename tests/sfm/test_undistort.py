@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from PIL import Image
 
-from recon3d.core.errors import InputError, ResultError
+from recon3d.core.errors import FormatError, InputError, ResultError
 from recon3d.render.cameras import Cameras
 from recon3d.sfm.undistort import (
+    Undistortion,
     pinhole_twins,
     source_pixels,
     undistort_image,
@@ -164,7 +165,7 @@ def test_task_writes_the_undistorted_photo(tmp_path: Path, name: str) -> None:
     camera = one_camera(LENSES[0])
     twins = pinhole_twins(camera)
     target = tmp_path / "images" / name
-    (task,) = undistortion_tasks(camera, twins, [tmp_path / "in.png"], [target], 10**6)
+    (task,) = undistortion_tasks(camera, twins, [Undistortion(tmp_path / "in.png", target)], 10**6)
     answer: dict[str, Any] = undistort_task(**task)
     assert answer == {"target": str(target), "width": 320, "height": 240}
     written = np.asarray(Image.open(target)).astype(int)
@@ -216,8 +217,33 @@ def test_photos_go_through_real_workers_and_a_broken_one_stays_alone(tmp_path: P
     camera = one_camera(LENSES[0], size=(64, 48), focal=50.0)
     both = camera[np.zeros(2, dtype=np.int64)]
     targets = [tmp_path / "out" / "good.png", tmp_path / "out" / "broken.png"]
-    tasks = undistortion_tasks(both, pinhole_twins(both), [good, broken], targets, 10**6)
+    photos = [Undistortion(source, target) for source, target in zip([good, broken], targets, strict=True)]
+    tasks = undistortion_tasks(both, pinhole_twins(both), photos, 10**6)
     answers = run_tasks("recon3d.sfm.undistort:undistort_task", tasks, WorkerOptions(n_workers=2))
     assert answers[0] == {"target": str(targets[0]), "width": 64, "height": 48}
     assert isinstance(answers[1], TaskFailure)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+def test_a_mask_is_undistorted_with_its_photo(tmp_path: Path) -> None:
+    """The left half is masked; in the twin, the border lies where the photo's column of the same colour lies."""
+    camera = one_camera(LENSES[0])
+    Image.fromarray(gradient(320, 240)).save(tmp_path / "in.png")
+    Image.fromarray(np.tile(np.arange(320)[None] >= 100, (240, 1))).save(tmp_path / "mask.png")
+    paths = tmp_path / "out.png", tmp_path / "mask.png", tmp_path / "masks" / "out.png"
+    (task,) = undistortion_tasks(camera, pinhole_twins(camera), [Undistortion(tmp_path / "in.png", *paths)], 10**6)
+    undistort_task(**task)
+    red = np.asarray(Image.open(paths[0]))[..., 0].astype(float)
+    mask = np.asarray(Image.open(paths[2]))
+    assert set(np.unique(mask)) == {0, 255}
+    assert red[mask == 0].max() <= 51.0 and red[mask == 255].min() >= 49.0
+
+
+def test_a_mask_of_another_size_is_refused(tmp_path: Path) -> None:
+    camera = one_camera(LENSES[0])
+    Image.fromarray(gradient(320, 240)).save(tmp_path / "in.png")
+    Image.new("L", (160, 120), 255).save(tmp_path / "mask.png")
+    photo = Undistortion(tmp_path / "in.png", tmp_path / "out.png", tmp_path / "mask.png", tmp_path / "m.png")
+    (task,) = undistortion_tasks(camera, pinhole_twins(camera), [photo], 10**6)
+    with pytest.raises(FormatError, match="does not fit its photo; got: 160x120"):
+        undistort_task(**task)
