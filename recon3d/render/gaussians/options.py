@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from recon3d.core.errors import UsageError
 from recon3d.render.gaussians.types import Bounds
 
 GaussianBackend = Literal["auto", "numba", "gsplat", "torch"]
+BACKENDS: tuple[GaussianBackend, ...] = get_args(GaussianBackend)
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,16 @@ class ProjectionOptions:
 
 @dataclass(frozen=True)
 class RasterOptions:
-    """How projected Gaussians are blended; the defaults are those of gsplat 1.5.3.
+    """How Gaussians are blended; the defaults are those of gsplat 1.5.3.
 
     Args:
         max_alpha: the opacity of a Gaussian at a pixel is cut to this; newer versions of gsplat use 0.99.
         min_alpha: a Gaussian whose opacity at a pixel is below this is skipped there.
         min_transmittance: a pixel is complete before the Gaussian that would let no more light through than this.
         tile_size: side of the square tiles in which the image is processed, in pixels.
+        eps2d: variance in px^2 that projection adds along both image axes; TRELLIS uses 0.1.
+        near: Gaussians whose centre is not farther along camera z than this, in world units, are not drawn.
+        far: nor are those that are not nearer than this.
 
     Raises:
         UsageError: a value lies outside its range.
@@ -60,11 +64,19 @@ class RasterOptions:
     min_alpha: float = 1.0 / 255.0
     min_transmittance: float = 1e-4
     tile_size: int = 16
+    eps2d: float = 0.3
+    near: float = 0.01
+    far: float = 1e10
 
     def __post_init__(self) -> None:
         _require(0.0 < self.min_alpha < self.max_alpha <= 1.0, "max_alpha", self.max_alpha, "in (min_alpha, 1]")
         _require(0.0 <= self.min_transmittance < 1.0, "min_transmittance", self.min_transmittance, "in [0, 1)")
         _require(1 <= self.tile_size <= 256, "tile_size", self.tile_size, "in 1..256")
+        self.projection()
+
+    def projection(self, bounds: Bounds = "tight", *, antialiased: bool = False) -> ProjectionOptions:
+        """Return the options of the projection that belongs to this blending."""
+        return ProjectionOptions(self.eps2d, self.near, self.far, bounds, antialiased, self.min_alpha)
 
 
 def _require(good: bool, name: str, got: object, expected: str) -> None:
