@@ -25,13 +25,15 @@ class Focus:
 
     Args:
         target: the point closest to their optical axes, world units.
-        up: unit vector that points up.
+        up: unit vector about which an orbit turns.
         is_inward: they look at the target; otherwise they look away from a place in their middle.
+        roll: by how much the photos are turned against ``up``, radians, a multiple of a quarter turn.
     """
 
     target: Float64[np.ndarray, "3"]
     up: Float64[np.ndarray, "3"]
     is_inward: bool
+    roll: float = 0.0
 
 
 def find_focus(cameras: Cameras, points: Float64[np.ndarray, "p 3"] | None = None) -> Focus:
@@ -52,7 +54,11 @@ def find_focus(cameras: Cameras, points: Float64[np.ndarray, "p 3"] | None = Non
     target = _closest_to_axes(centers, axes, middle)
     ahead = np.einsum("ni,ni->n", target - centers, axes)
     is_inward = bool(np.median(ahead / depth) > 0.3)
-    return Focus(target if is_inward else np.median(centers, axis=0), _up(cameras), is_inward)
+    up = _up(cameras)
+    if not is_inward:
+        return Focus(np.median(centers, axis=0), up, False)
+    axis = _ring_axis(centers, up)
+    return Focus(target, up, True) if axis is None else Focus(target, axis, True, _roll(cameras, target, axis))
 
 
 def _typical_depths(cameras: Cameras, points: Float64[np.ndarray, "p 3"] | None) -> Float64[np.ndarray, " n"]:
@@ -92,6 +98,31 @@ def _up(cameras: Cameras) -> Float64[np.ndarray, "3"]:
     return _Z if levelled or length < 0.2 else mean / length
 
 
+def _ring_axis(centers: Float64[np.ndarray, "n 3"], up: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3"] | None:
+    """Return the axis of cameras that stand on an arc about something else than the vertical: photos on their side."""
+    if len(centers) < 3:
+        return None
+    _, spread, axes = np.linalg.svd(centers - centers.mean(axis=0), full_matrices=False)
+    is_arc = spread[2] < 0.2 * spread[1] and spread[1] > 0.05 * spread[0]
+    axis = axes[2]
+    return np.asarray(axis if axis @ up >= 0 else -axis) if is_arc and abs(axis @ up) < np.sqrt(0.5) else None
+
+
+def _roll(cameras: Cameras, target: Float64[np.ndarray, "3"], up: Float64[np.ndarray, "3"]) -> float:
+    level = look_at(cameras.centers, target, up)
+    photo_up = -cameras.cam_from_world[:, 1, :3]
+    right, above = (np.einsum("ni,ni->n", photo_up, level[:, row, :3]) for row in (0, 1))
+    turn = np.arctan2(right.sum(), -above.sum())
+    return float(np.rint(turn / (np.pi / 2)) * np.pi / 2)
+
+
+def _rolled(poses: Float64[np.ndarray, "n 4 4"], roll: float) -> Float64[np.ndarray, "n 4 4"]:
+    """Turn cameras about their optical axes, so that what was up now points to the side."""
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]]
+    return np.asarray(turn @ poses)
+
+
 def orbit(
     cameras: Cameras,
     n_frames: int,
@@ -124,10 +155,10 @@ def orbit(
     offset = (cameras.centers - focus.target) @ axes.T
     heading = offset if focus.is_inward else cameras.cam_from_world[:, 2, :3] @ axes.T
     sector = _sector(np.arctan2(heading[:, 1], heading[:, 0]))
-    azimuth, phase = _azimuths(sector, n_frames, loop)
+    azimuth, phase = _azimuths(sector, float(np.arctan2(heading[0, 1], heading[0, 0])), n_frames, loop)
     if focus.is_inward:
-        eyes, aim = _circle(offset, azimuth, phase, sector is None), np.zeros(3)
-        poses = look_at(focus.target + eyes @ axes, focus.target + aim, focus.up)
+        eyes = _circle(offset, azimuth, phase, sector is None)
+        poses = _rolled(look_at(focus.target + eyes @ axes, focus.target, focus.up), focus.roll)
     else:
         poses = _turn(focus, axes, heading, azimuth)
     diagonal = np.full(n_frames, np.median(focal_per_diagonal(cameras)))
@@ -157,12 +188,12 @@ def _sector(azimuth: Float64[np.ndarray, " n"]) -> tuple[float, float] | None:
 
 
 def _azimuths(
-    sector: tuple[float, float] | None, n_frames: int, loop: bool
+    sector: tuple[float, float] | None, start: float, n_frames: int, loop: bool
 ) -> tuple[Float64[np.ndarray, " f"], Float64[np.ndarray, " f"]]:
-    """Return the azimuth of each frame and its phase, one round being 2 pi."""
+    """Return the azimuth of each frame and its phase, one round being 2 pi; a circle starts where a camera stands."""
     if sector is None:
         phase = 2 * np.pi * np.arange(n_frames) / n_frames
-        return phase, phase
+        return start + phase, phase
     middle, half = (sector[0] + sector[1]) / 2, (sector[1] - sector[0]) / 2
     if loop:
         phase = 2 * np.pi * np.arange(n_frames) / n_frames
