@@ -16,6 +16,7 @@ _MAX_TILT_DEG = 35.0  # beyond, the world is not levelled, and the cameras say w
 _MIN_SWAY_DEG = 8.0
 _MAX_ELEVATION_DEG = 75.0
 _PRIOR = 0.02  # weight of the middle of the scene against one optical axis: decides where the axes are parallel
+_MARGIN = 1.15
 _Z = np.array([0.0, 0.0, 1.0])
 
 
@@ -267,8 +268,8 @@ def orbit_points(
     solid = points[np.isfinite(points).all(axis=1)]
     if not len(solid) or n_frames < 1:
         raise UsageError("an orbit needs a point and a frame", got=f"{len(solid)} points, {n_frames} frames")
-    middle = np.median(solid, axis=0)
-    radius = float(np.percentile(np.linalg.norm(solid - middle, axis=1), 90)) or 1.0
+    middle = np.percentile(solid, [5, 95], axis=0).mean(axis=0)
+    radius = _MARGIN * float(np.percentile(np.linalg.norm(solid - middle, axis=1), 90)) or 1.0
     share = 0.9  # of the diagonal: a field of view of 58 degrees
     distance = radius / np.sin(np.arctan(0.5 * min(size) / (share * np.hypot(*size))))
     angle, azimuth = np.radians(elevation_deg), 2 * np.pi * np.arange(n_frames) / n_frames

@@ -1,0 +1,148 @@
+"""A picture of a mesh for people: a z-buffer with Lambert shading, forward only."""
+
+from __future__ import annotations
+
+import math
+from typing import no_type_check
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int32, UInt8
+
+from recon3d.core.errors import UsageError
+from recon3d.core.kernels import kernel, run_chunks
+from recon3d.render.cameras import Cameras
+from recon3d.render.mesh.types import Mesh
+
+_BAND = 32  # rows that one chunk draws; a constant, so that the picture does not depend on the threads
+_CLAY = np.array([0.72, 0.71, 0.69], np.float32)
+_AMBIENT = 0.45
+_LIGHT_CAM = np.array([-0.35, -0.6, -1.0]) / np.linalg.norm([-0.35, -0.6, -1.0])  # towards the light: above, left
+_NEAR = 1e-6
+
+
+def mesh_preview(
+    mesh: Mesh,
+    camera: Cameras,
+    background: tuple[int, int, int] = (255, 255, 255),
+    supersampling: int = 2,
+    shaded: bool = True,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw a mesh as one camera sees it; a preview without gradients, textures or clipping at the near plane.
+
+    Faces show both sides. Faces that reach behind the camera are left out.
+
+    Args:
+        mesh: with vertex colours, or drawn in light grey.
+        camera: one pinhole camera.
+        background: sRGB behind the mesh.
+        supersampling: samples per pixel along each axis, averaged.
+        shaded: Lambert shading by a light beside the camera; otherwise the plain colours of the vertices.
+
+    Returns:
+        sRGB, ``[h,w,3]``.
+
+    Raises:
+        UsageError: there is not exactly one camera, or the supersampling is not positive.
+    """
+    if len(camera) != 1 or supersampling < 1:
+        raise UsageError("a preview needs one camera", got=f"{len(camera)} cameras, {supersampling} samples")
+    width, height = int(camera.width[0]) * supersampling, int(camera.height[0]) * supersampling
+    K = camera.K[0] * np.array([[supersampling], [supersampling], [1.0]])
+    pose = camera.cam_from_world[0]
+    points = mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
+    face, weights = rasterize_faces(points, mesh.faces, K, (width, height))
+    image = np.full((height, width, 3), np.array(background) / 255, np.float32)
+    hit = face >= 0
+    image[hit] = _shade(mesh, points, face[hit], weights[hit], shaded)
+    blocks = image.reshape(height // supersampling, supersampling, width // supersampling, supersampling, 3)
+    return np.asarray(np.rint(np.clip(blocks.mean(axis=(1, 3)), 0, 1) * 255), np.uint8)
+
+
+def _shade(
+    mesh: Mesh,
+    points_cam: Float64[np.ndarray, "v 3"],
+    face: Int32[np.ndarray, " m"],
+    weights: Float32[np.ndarray, "m 3"],
+    shaded: bool,
+) -> Float32[np.ndarray, "m 3"]:
+    corners = mesh.faces[face]
+    colour = np.broadcast_to(_CLAY, (len(face), 3))
+    if mesh.rgb is not None:
+        colour = np.einsum("mk,mkc->mc", weights, mesh.rgb[corners].astype(np.float32) / 255)
+    if not shaded:
+        return np.asarray(colour, np.float32)
+    edges = points_cam[mesh.faces[:, 1:]] - points_cam[mesh.faces[:, :1]]
+    normals = np.cross(edges[:, 0], edges[:, 1])  # twice the area long, so that large faces weigh more below
+    smooth = np.zeros_like(points_cam)
+    for corner in range(3):
+        np.add.at(smooth, mesh.faces[:, corner], normals)
+    normal = np.einsum("mk,mkc->mc", weights, smooth[corners])
+    length = np.linalg.norm(normal, axis=1)
+    light = np.abs(normal @ _LIGHT_CAM) / np.maximum(length, 1e-300)
+    return np.asarray(colour * (_AMBIENT + (1.05 - _AMBIENT) * light)[:, None], np.float32)
+
+
+def rasterize_faces(
+    points_cam: Float64[np.ndarray, "v 3"],
+    faces: Int32[np.ndarray, "f 3"],
+    K: Float64[np.ndarray, "3 3"],
+    size: tuple[int, int],
+) -> tuple[Int32[np.ndarray, "h w"], Float32[np.ndarray, "h w 3"]]:
+    """Return the nearest face at the centre of each pixel, and its perspective-correct barycentric weights.
+
+    Args:
+        points_cam: vertices in camera axes, ``[v,3]``.
+        faces: vertex indices, ``[f,3]``.
+        K: intrinsics in pixels.
+        size: width and height in pixels.
+
+    Returns:
+        Face indices ``[h,w]``, -1 = none, and weights of the three corners ``[h,w,3]``. Where two faces are equally
+        near, the first one counts. The same bits for any number of threads.
+    """
+    width, height = size
+    safe = np.where(points_cam[:, 2] > _NEAR, points_cam[:, 2], np.nan)
+    pixels = points_cam[:, :2] / safe[:, None] * np.array([K[0, 0], K[1, 1]]) + K[:2, 2]
+    inverse = 1 / safe
+    face = np.full((height, width), -1, np.int32)
+    weights = np.zeros((height, width, 3), np.float32)
+    depth = np.zeros((height, width))  # inverse depths: the largest is the nearest
+
+    def draw(band: int) -> None:
+        rows = band * _BAND, min(height, (band + 1) * _BAND)
+        _draw_rows(pixels, inverse, faces, rows[0], rows[1], face, weights, depth)
+
+    run_chunks(draw, math.ceil(height / _BAND))
+    return face, weights
+
+
+@kernel
+@no_type_check
+def _draw_rows(pixels, inverse, faces, first_row, end_row, face, weights, depth):
+    width = face.shape[1]
+    for f in range(faces.shape[0]):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        ax, ay, bx, by, cx, cy = pixels[a, 0], pixels[a, 1], pixels[b, 0], pixels[b, 1], pixels[c, 0], pixels[c, 1]
+        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        if not (area > 0.0 or area < 0.0):  # also NaN: a corner behind the camera
+            continue
+        # Clamped before they become integers: a corner may lie millions of pixels away.
+        top = math.ceil(max(min(ay, by, cy) - 0.5, first_row))
+        bottom = math.floor(min(max(ay, by, cy) - 0.5, end_row - 1.0))
+        left = math.ceil(max(min(ax, bx, cx) - 0.5, 0.0))
+        right = math.floor(min(max(ax, bx, cx) - 0.5, width - 1.0))
+        for y in range(top, bottom + 1):
+            for x in range(left, right + 1):
+                px, py = x + 0.5, y + 0.5
+                u = ((bx - px) * (cy - py) - (by - py) * (cx - px)) / area
+                v = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) / area
+                w = 1.0 - u - v
+                if u < 0.0 or v < 0.0 or w < 0.0:
+                    continue
+                # 1/z runs linearly over the picture; the corners' shares of it are the weights on the surface.
+                u, v, w = u * inverse[a], v * inverse[b], w * inverse[c]
+                near = u + v + w
+                if near > depth[y, x]:
+                    depth[y, x] = near
+                    face[y, x] = f
+                    weights[y, x, 0], weights[y, x, 1], weights[y, x, 2] = u / near, v / near, w / near
