@@ -1,0 +1,69 @@
+"""Planes in inverse depth, and how they map pixels of one photo to another.
+
+A plane seen by a pinhole camera has an inverse depth that is affine in the pixel: ``w(u, v) = w0 + wu du + wv dv``. A
+pixel hypothesis is therefore the triple ``(w, wu, wv)``: inverse depth along z at the pixel's centre and its slopes per
+pixel. A neighbour's plane is carried over by two multiplications, and the pixel in another photo is
+``A (u, v, 1) + w e`` with ``A = K' R K^-1`` and ``e = K' t``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int64
+
+from recon3d.render.cameras import Cameras
+
+
+def reduced_cameras(cameras: Cameras, max_image_size: int) -> Cameras:
+    """Return the cameras of the photos reduced to a longer side of at most ``max_image_size`` pixels."""
+    factor = np.minimum(1.0, max_image_size / np.maximum(cameras.width, cameras.height))
+    width = np.maximum(1, np.rint(cameras.width * factor)).astype(np.int64)
+    height = np.maximum(1, np.rint(cameras.height * factor)).astype(np.int64)
+    K = cameras.K.copy()
+    K[:, 0] *= (width / cameras.width)[:, None]
+    K[:, 1] *= (height / cameras.height)[:, None]
+    return replace(cameras, K=K, width=width, height=height)
+
+
+def halved_cameras(cameras: Cameras, n_times: int) -> Cameras:
+    """Return the cameras of the photos after ``n_times`` averages over 2x2 pixels; an odd last row is dropped."""
+    K = cameras.K.copy()
+    K[:, :2] *= 0.5**n_times
+    return replace(cameras, K=K, width=cameras.width >> n_times, height=cameras.height >> n_times)
+
+
+def pair_maps(cameras: Cameras, view: int, others: Int64[np.ndarray, " s"]) -> Float32[np.ndarray, "s 12"]:
+    """Return row-major ``A`` and ``e`` that map a pixel of ``view`` with inverse depth w into each of ``others``."""
+    return _maps(cameras, np.full(len(others), view), others)
+
+
+def inverse_maps(cameras: Cameras, view: int, others: Int64[np.ndarray, " s"]) -> Float32[np.ndarray, "s 12"]:
+    """Return row-major ``A`` and ``e`` that map pixels of each of ``others`` into ``view``."""
+    return _maps(cameras, others, np.full(len(others), view))
+
+
+def _maps(
+    cameras: Cameras, origin: Int64[np.ndarray, " s"], target: Int64[np.ndarray, " s"]
+) -> Float32[np.ndarray, "s 12"]:
+    relative = cameras.cam_from_world[target] @ cameras.world_from_cam[origin]
+    K = cameras.K[target]
+    A = K @ relative[:, :3, :3] @ np.linalg.inv(cameras.K[origin])
+    e = np.einsum("nij,nj->ni", K, relative[:, :3, 3])
+    return np.concatenate([A.reshape(-1, 9), e], 1).astype(np.float32)
+
+
+def plane_normals(
+    planes: Float32[np.ndarray, "h w 3"], K: Float64[np.ndarray, "3 3"]
+) -> Float32[np.ndarray, "h w 3"]:
+    """Return the unit normals towards the camera, in camera axes, of planes ``(w, wu, wv)``; zero where w is 0."""
+    height, width = planes.shape[:2]
+    w, wu, wv = np.moveaxis(planes.astype(np.float64), -1, 0)
+    u, v = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
+    offset = w - wu * u - wv * v
+    # w = pi . (u, v, 1) and (u, v, 1) = K X / z, so (K^T pi) . X = 1 on the plane
+    normal = -np.stack([wu * K[0, 0], wv * K[1, 1], wu * K[0, 2] + wv * K[1, 2] + offset], -1)
+    length = np.linalg.norm(normal, axis=-1, keepdims=True)
+    unit = np.where((w[..., None] > 0) & (length > 0), normal / np.maximum(length, 1e-30), 0.0)
+    return np.asarray(unit, np.float32)

@@ -1,0 +1,79 @@
+"""Grey images for matching: pyramids, the padded reference and sources packed for one load per bilinear sample."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, no_type_check
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int32, UInt8, UInt32
+from PIL import Image
+
+from recon3d.core.kernels import kernel
+
+BORDER = 5  # radius of the matching window
+MIN_SIDE = 96  # no scale is coarser than this many pixels along the shorter side
+
+
+class Sources(NamedTuple):
+    """Images of the neighbours at one scale, one after the other in ``packed``.
+
+    Every entry holds the four grey values that a bilinear sample right and below of a pixel centre needs.
+    """
+
+    packed: UInt32[np.ndarray, " total"]
+    start: Int32[np.ndarray, " s"]
+    width: Int32[np.ndarray, " s"]
+    height: Int32[np.ndarray, " s"]
+    maps: Float32[np.ndarray, "s 12"]
+
+
+def grey_pyramid(image: UInt8[np.ndarray, "h w 3"], width: int, height: int) -> list[UInt8[np.ndarray, "_h _w"]]:
+    """Return the grey image at ``width`` x ``height`` and its halvings, finest first."""
+    grey = Image.fromarray(image).convert("L")
+    if grey.size != (width, height):
+        grey = grey.resize((width, height), Image.Resampling.LANCZOS)
+    levels = [np.array(grey, np.uint8)]
+    while min(levels[-1].shape) >= 2 * MIN_SIDE:
+        levels.append(halve(levels[-1]))
+    return levels
+
+
+def halve(grey: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h2 w2"]:
+    """Average 2x2 pixels; an odd last row or column is dropped."""
+    height, width = grey.shape[0] // 2, grey.shape[1] // 2
+    blocks = grey[: 2 * height, : 2 * width].reshape(height, 2, width, 2).astype(np.uint16)
+    return np.asarray((blocks.sum((1, 3)) + 2) >> 2, np.uint8)
+
+
+def padded_reference(
+    grey: UInt8[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"] | None
+) -> Float32[np.ndarray, "hp wp"]:
+    """Return the image with a border of the window's radius; -1 outside and where the mask is False."""
+    padded = np.full((grey.shape[0] + 2 * BORDER, grey.shape[1] + 2 * BORDER), -1, np.float32)
+    padded[BORDER:-BORDER, BORDER:-BORDER] = grey if mask is None else np.where(mask, grey, np.float32(-1))
+    return padded
+
+
+def pack_sources(greys: list[UInt8[np.ndarray, "_h _w"]], maps: Float32[np.ndarray, "s 12"]) -> Sources:
+    """Pack the images of the neighbours for the matching kernels."""
+    sizes = [grey.size for grey in greys]
+    start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+    packed = np.empty(int(start[-1]), np.uint32)
+    for grey, first in zip(greys, start[:-1], strict=True):
+        _pack(np.ascontiguousarray(grey), packed[first : first + grey.size])
+    width = np.array([grey.shape[1] for grey in greys], np.int32)
+    height = np.array([grey.shape[0] for grey in greys], np.int32)
+    return Sources(packed, start[:-1].copy(), width, height, maps)
+
+
+@kernel
+@no_type_check
+def _pack(grey, packed):
+    height, width = grey.shape
+    for y in range(height):
+        below = min(y + 1, height - 1)
+        for x in range(width):
+            right = min(x + 1, width - 1)
+            top = np.uint32(grey[y, x]) | np.uint32(grey[y, right]) << np.uint32(8)
+            bottom = np.uint32(grey[below, x]) | np.uint32(grey[below, right]) << np.uint32(8)
+            packed[y * width + x] = np.uint32(top | bottom << np.uint32(16))
