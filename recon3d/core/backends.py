@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
@@ -116,6 +116,25 @@ def _cpu() -> Backend:
     return _probe("cpu", "torch", "torch", "pip install 'torch>=2.4'")
 
 
+def _gsplat() -> Backend:
+    found = _probe("gsplat", "gsplat", "gsplat", "pip install 'recon3d[cuda]'")
+    if not found.available:
+        return found
+    if not _cuda().available:
+        return Backend("gsplat", False, f"{found.reason} needs a CUDA device, and torch finds none", found.install)
+    return Backend("gsplat", True, f"{found.reason} for CUDA tensors, compiled at its first use", found.install)
+
+
+def _numba() -> Backend:
+    found = _probe("numba", "numba", "numba", "pip install 'numba>=0.61'")
+    return replace(found, reason=f"{found.reason} for float32 on the CPU") if found.available else found
+
+
+def _torch() -> Backend:
+    found = _probe("torch", "torch", "torch", "pip install 'torch>=2.4'")
+    return replace(found, reason=f"{found.reason} for everything else, slow") if found.available else found
+
+
 _CANDIDATES: dict[str, tuple[Callable[[], Backend], ...]] = {
     "images": (_pillow,),
     "heic": (_pillow_heif,),
@@ -123,5 +142,6 @@ _CANDIDATES: dict[str, tuple[Callable[[], Backend], ...]] = {
     "features": (_pycolmap,),
     "matching": (_pycolmap,),
     "mapping": (_pycolmap,),
+    "gaussians": (_gsplat, _numba, _torch),
     "device": (_cuda, _cpu),
 }

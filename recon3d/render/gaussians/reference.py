@@ -16,6 +16,7 @@ from recon3d.render.gaussians.options import ProjectionOptions
 from recon3d.render.gaussians.types import Projection
 
 MAX_RADIUS = 1 << 30  # fits an int32, and no image is that large
+GSPLAT_EXTENT = 3.33
 _MIN_DETERMINANT = 1e-10
 
 
@@ -147,7 +148,7 @@ def _radii(
 ) -> Int[Tensor, "g 2"]:
     """Return the half sizes of the boxes, zero where nothing of a Gaussian is in the image."""
     sigmas = seen.covars2d.diagonal(dim1=1, dim2=2).sqrt()
-    radii = (_extent(seen.compensations, opacities, options) * sigmas).ceil().clamp(max=MAX_RADIUS)
+    radii = (extents(seen.compensations, opacities, options)[:, None] * sigmas).ceil().clamp(max=MAX_RADIUS)
     limits = torch.tensor(size, dtype=radii.dtype, device=radii.device)
     inside = ((seen.means2d + radii > 0) & (seen.means2d - radii < limits)).all(-1)
     in_front = (seen.depths > options.near) & (seen.depths < options.far)
@@ -156,18 +157,20 @@ def _radii(
     return torch.where(visible[:, None], radii, 0).to(torch.int32)
 
 
-def _extent(compensations: Tensor, opacities: Tensor | None, options: ProjectionOptions) -> Tensor:
-    """Return how many standard deviations along an axis a Gaussian is drawn, ``[g,1]``.
+def extents(
+    compensations: Float[Tensor, " g"], opacities: Float[Tensor, " g"] | None, options: ProjectionOptions
+) -> Float[Tensor, " g"]:
+    """Return how many standard deviations along an axis Gaussians are drawn, ``[g]``.
 
     The tight bound solves ``opacity exp(-q / 2) = min_alpha``: the ellipse ``q = const`` reaches sqrt(q) standard
     deviations along either axis.
     """
     if options.bounds == "gsplat":
-        return torch.full_like(compensations, 3.33)[:, None]
+        return torch.full_like(compensations, GSPLAT_EXTENT)
     strength = torch.ones_like(compensations) if opacities is None else opacities
     if options.antialiased:
         strength = strength * compensations
-    return (2 * (strength.clamp(min=0).log() - math.log(options.min_alpha))).clamp(min=0).sqrt()[:, None]
+    return (2 * (strength.clamp(min=0).log() - math.log(options.min_alpha))).clamp(min=0).sqrt()
 
 
 def spherical_harmonics(
