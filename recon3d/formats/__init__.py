@@ -1,7 +1,7 @@
-"""Byte codecs, numpy in and out: COLMAP models, transforms.json, TUM trajectories and PLY.
+"""Byte codecs, numpy in and out: COLMAP models, transforms.json, TUM trajectories, PLY, splats, meshes and EXR.
 
 Readers are for files from anywhere: whatever the bytes, they return or raise ``recon3d.core.errors.FormatError``, in
-memory bounded by a small multiple of the file. Writers replace files atomically.
+memory bounded by a small multiple of the file, or of the size that its header declares, capped and checked. Writers replace files atomically.
 """
 
 from __future__ import annotations
@@ -22,11 +22,25 @@ if TYPE_CHECKING:
         ColmapModel as ColmapModel,
         ColmapPoints as ColmapPoints,
     )
+    from recon3d.formats.exr import read_exr as read_exr, write_exr as write_exr
+    from recon3d.formats.glb import (
+        MeshArrays as MeshArrays,
+        gltf_from_world as gltf_from_world,
+        read_glb as read_glb,
+        world_from_gltf as world_from_gltf,
+        write_glb as write_glb,
+    )
     from recon3d.formats.ply import Ply as Ply, read_ply as read_ply, write_ply as write_ply
     from recon3d.formats.quaternions import (
         quaternion_from_rotation as quaternion_from_rotation,
         rotation_from_quaternion as rotation_from_quaternion,
     )
+    from recon3d.formats.splat_ply import (
+        SplatArrays as SplatArrays,
+        read_splat_ply as read_splat_ply,
+        write_splat_ply as write_splat_ply,
+    )
+    from recon3d.formats.spz import read_spz as read_spz, write_spz as write_spz
     from recon3d.formats.transforms import (
         Transforms as Transforms,
         read_transforms as read_transforms,
@@ -39,8 +53,12 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "colmap": ["find_colmap", "read_colmap", "write_colmap"],
         "colmap_model": ["ColmapCamera", "ColmapImage", "ColmapModel", "ColmapPoints"],
+        "exr": ["read_exr", "write_exr"],
+        "glb": ["MeshArrays", "gltf_from_world", "read_glb", "world_from_gltf", "write_glb"],
         "ply": ["Ply", "read_ply", "write_ply"],
         "quaternions": ["quaternion_from_rotation", "rotation_from_quaternion"],
+        "splat_ply": ["SplatArrays", "read_splat_ply", "write_splat_ply"],
+        "spz": ["read_spz", "write_spz"],
         "transforms": ["Transforms", "read_transforms", "write_transforms"],
         "tum": ["Trajectory", "read_tum", "write_tum"],
     },

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from recon3d.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from recon3d.render.mesh.files import load_mesh as load_mesh, save_mesh as save_mesh
     from recon3d.render.mesh.types import Mesh as Mesh
 
-__getattr__, __dir__, __all__ = lazy_exports(__name__, {"types": ["Mesh"]})
+__getattr__, __dir__, __all__ = lazy_exports(__name__, {"files": ["load_mesh", "save_mesh"], "types": ["Mesh"]})

@@ -1,0 +1,59 @@
+"""Gaussians in files: 3DGS PLY and SPZ."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from recon3d.core.errors import UsageError
+from recon3d.formats.splat_ply import SplatArrays, read_splat_ply, write_splat_ply
+from recon3d.formats.spz import read_spz, write_spz
+from recon3d.render.gaussians.types import FIELDS, Gaussians
+
+_SUFFIXES = (".ply", ".spz")
+
+
+def save_gaussians(path: Path, gaussians: Gaussians) -> None:
+    """Write Gaussians atomically; both kinds of file hold the numbers of the world, unturned.
+
+    Args:
+        path: ends in .ply (3DGS layout, exact) or .spz (version 3, quantised, a tenth of the size).
+        gaussians: float32, on any device.
+
+    Raises:
+        UsageError: another ending, or what SPZ cannot hold.
+        FormatError: a number is not finite.
+    """
+    path = Path(path)
+    fields = {name: getattr(gaussians, name).detach().cpu().float().numpy() for name in FIELDS}
+    splats = SplatArrays(**fields, colour_space=gaussians.colour_space)
+    write = write_splat_ply if _suffix(path) == ".ply" else write_spz
+    write(path, splats)
+
+
+def load_gaussians(path: Path) -> Gaussians:
+    """Read Gaussians.
+
+    Args:
+        path: a .ply file in 3DGS layout, or an .spz file of version 2 or 3.
+
+    Returns:
+        The Gaussians, float32 on the CPU.
+
+    Raises:
+        UsageError: another ending.
+        InputError: the file cannot be opened.
+        FormatError: it is not valid.
+    """
+    path = Path(path)
+    splats = read_splat_ply(path) if _suffix(path) == ".ply" else read_spz(path)
+    means, quats, log_scales, opacity_logits, sh = (torch.from_numpy(getattr(splats, name)) for name in FIELDS)
+    return Gaussians(means, quats, log_scales, opacity_logits, sh, splats.colour_space)
+
+
+def _suffix(path: Path) -> str:
+    if path.suffix.lower() not in _SUFFIXES:
+        got = path.suffix or "no ending"
+        raise UsageError(f"{path} names no kind of splat file", got=got, expected=" or ".join(_SUFFIXES))
+    return path.suffix.lower()
