@@ -1,7 +1,8 @@
 """Byte codecs, numpy in and out: COLMAP models, transforms.json, TUM trajectories, PLY, splats, meshes and EXR.
 
 Readers are for files from anywhere: whatever the bytes, they return or raise ``recon3d.core.errors.FormatError``, in
-memory bounded by a small multiple of the file, or of the size that its header declares, capped and checked. Writers replace files atomically.
+memory bounded by a small multiple of the file, or of the size that its header declares, capped and checked before use.
+Writers replace files atomically.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from recon3d.core.errors import UsageError
@@ -48,8 +49,8 @@ def load_gaussians(path: Path) -> Gaussians:
     """
     path = Path(path)
     splats = read_splat_ply(path) if _suffix(path) == ".ply" else read_spz(path)
-    means, quats, log_scales, opacity_logits, sh = (torch.from_numpy(getattr(splats, name)) for name in FIELDS)
-    return Gaussians(means, quats, log_scales, opacity_logits, sh, splats.colour_space)
+    fields = {name: torch.from_numpy(np.ascontiguousarray(getattr(splats, name))) for name in FIELDS}
+    return Gaussians(**fields, colour_space=splats.colour_space)
 
 
 def _suffix(path: Path) -> str:
