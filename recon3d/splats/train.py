@@ -1,0 +1,302 @@
+"""`optimise_splats`: Gaussians from posed photos, resumable, with the same bits for any number of threads."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+
+from recon3d.core.errors import ResultError, UsageError
+from recon3d.core.progress import Progress, Stage
+from recon3d.core.seeds import generator
+from recon3d.evaluation.novel_views import ViewErrors
+from recon3d.render.cameras import Cameras
+from recon3d.render.gaussians import Gaussians
+from recon3d.render.gaussians.options import GaussianBackend
+from recon3d.splats.checkpoint import NAME, resume, write_checkpoint
+from recon3d.splats.evaluate import render_view, view_errors
+from recon3d.splats.exposure import IDENTITY
+from recon3d.splats.frame import Frame, find_frame
+from recon3d.splats.holdout import held_out
+from recon3d.splats.init import FEW_POINTS, SMALLEST_PX, initial_gaussians, scattered_points, usable_points
+from recon3d.splats.options import SplatOptions
+from recon3d.splats.poses import moved
+from recon3d.splats.rates import Rates
+from recon3d.splats.schedule import Schedule, make_schedule
+from recon3d.splats.targets import make_targets
+from recon3d.splats.trainer import Setting, StepReport, Trainer
+from recon3d.splats.types import SplatInputs, SplatResult
+
+_LOG = logging.getLogger(__name__)
+CHECKPOINT_S = 15.0
+NOTE_S = 5.0
+N_RECORDS = 200
+FAINTEST = 1 / 255
+
+
+def optimise_splats(
+    inputs: SplatInputs,
+    options: SplatOptions | None = None,
+    progress: Progress | None = None,
+    checkpoint_folder: Path | None = None,
+    backend: GaussianBackend = "auto",
+) -> SplatResult:
+    """Find Gaussians that look like the photos.
+
+    Args:
+        inputs: posed photos and points.
+        options: how; None = the defaults.
+        progress: shows loss, PSNR, number of Gaussians and the time left.
+        checkpoint_folder: where an interrupted run continues; None = nowhere. The result has the same bits whether or
+            not a run was interrupted.
+        backend: of the rasteriser.
+
+    Returns:
+        The Gaussians in the world of the input, and how well held-out photos are predicted.
+
+    Raises:
+        UsageError: there are fewer than two photos, or the options do not fit them.
+        ResultError: the optimisation does not stay finite.
+
+    Source: Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field Rendering", 2023; Kheradmand et al.,
+    "3D Gaussian Splatting as Markov Chain Monte Carlo", 2024.
+    """
+    options = options or SplatOptions()
+    if len(inputs.keys) < 2:
+        raise UsageError("splats need at least two photos", got=len(inputs.keys))
+    with _one_torch_thread():
+        job = _prepare(inputs, options, backend)
+        history = _run(job, progress or Progress(), checkpoint_folder)
+        return _finish(job, history)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    inputs: SplatInputs
+    options: SplatOptions
+    frame: Frame
+    out: tuple[str, ...]
+    chosen: Int64[np.ndarray, " n"]
+    schedule: Schedule
+    trainer: Trainer
+    key: str
+    notes: tuple[str, ...]
+    backend: GaussianBackend
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Keep torch's sums in one order; the kernels spread over threads by themselves."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _prepare(inputs: SplatInputs, options: SplatOptions, backend: GaussianBackend) -> _Job:
+    out = held_out(inputs.keys, options.holdout)
+    notes = [] if out or options.holdout == "none" else ["too few photos to keep any out: nothing measures the splats"]
+    chosen = np.array([i for i, key in enumerate(inputs.keys) if key not in out], np.int64)
+    cameras = inputs.cameras.pinhole()[chosen]
+    frame = find_frame(cameras, inputs.points_xyz)
+    local = cameras.transformed(frame.frame_from_world)
+    images = tuple(inputs.images[i] for i in chosen)
+    device = _device(options)
+    start = _start(inputs, options, frame, local, images, notes)
+    sizes = [image.shape[:2] for image in images]
+    schedule = make_schedule(options, sizes, len(start), inputs.max_memory_bytes)
+    masks = [None if inputs.masks is None else inputs.masks[i] for i in chosen]
+    levels = tuple(make_targets(images, masks, local, level.shrink, device) for level in schedule.levels)
+    setting = Setting(options, schedule, levels, Rates(), frame.near, backend)
+    trainer = Trainer(setting, start.to(device))
+    return _Job(inputs, options, frame, out, chosen, schedule, trainer, _key(inputs, options), tuple(notes), backend)
+
+
+def _device(options: SplatOptions) -> torch.device:
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("there is no CUDA device", got="--splats.device cuda", fix="use --splats.device cpu")
+    return torch.device("cuda" if options.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _start(
+    inputs: SplatInputs,
+    options: SplatOptions,
+    frame: Frame,
+    cameras: Cameras,
+    images: tuple[Any, ...],
+    notes: list[str],
+) -> Gaussians:
+    """Return the Gaussians to start from."""
+    xyz = frame.points(inputs.points_xyz)
+    good = np.flatnonzero(usable_points(xyz))
+    random = generator(options.seed, "splats", "start")
+    if len(good) > options.max_gaussians:
+        good = np.sort(random.choice(good, options.max_gaussians, replace=False))
+    xyz, rgb = xyz[good], inputs.points_rgb[good]
+    normals = None if inputs.normals is None else inputs.normals[good]
+    missing = min(FEW_POINTS, options.max_gaussians) - len(xyz)
+    if missing > 0:
+        more_xyz, more_rgb = scattered_points(cameras, images, missing, random)
+        notes.append(f"only {len(xyz)} points: {missing} Gaussians start at random places")
+        xyz, rgb = np.concatenate([xyz, more_xyz]), np.concatenate([rgb, more_rgb])
+        if normals is not None:
+            normals = np.concatenate([normals, np.full((missing, 3), np.nan)])
+    pixel = float(1 / np.median(cameras.K[:, 0, 0]))
+    return initial_gaussians(xyz, rgb, normals, (SMALLEST_PX * pixel, 0.1))
+
+
+def _key(inputs: SplatInputs, options: SplatOptions) -> str:
+    """Return the hash of everything that the state of the optimisation depends on."""
+    digest = hashlib.sha256(json.dumps([asdict(options), list(inputs.keys), inputs.max_memory_bytes]).encode())
+    cameras = inputs.cameras
+    masks = [mask for mask in inputs.masks or () if mask is not None]
+    arrays = [*inputs.images, *masks, cameras.cam_from_world, cameras.K, inputs.points_xyz, inputs.points_rgb]
+    for array in [*arrays, np.zeros(0) if inputs.normals is None else inputs.normals]:
+        digest.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _run(job: _Job, progress: Progress, folder: Path | None) -> tuple[dict[str, Any], ...]:
+    trainer, schedule = job.trainer, job.schedule
+    history: list[dict[str, Any]] = []
+    found = resume(folder, job.key)
+    if found is not None:
+        values, arrays = found
+        history = values.pop("history")
+        trainer.restore(values, arrays)
+    record_every = max(1, schedule.iterations // N_RECORDS)
+    meter = _Meter(schedule)
+    last_write = last_note = time.monotonic()
+    with progress.stage("optimising splats", schedule.iterations) as shown:
+        shown.advance(trainer.iteration)
+        while trainer.iteration < schedule.iterations:
+            before, report = trainer.iteration, trainer.step()
+            shown.advance(trainer.iteration - before)
+            if report is None:
+                history = [record for record in history if record["iteration"] <= trainer.iteration]
+                continue
+            meter.add(report)
+            if trainer.iteration % record_every == 0:
+                history.append(meter.record(trainer))
+            now = time.monotonic()
+            if now - last_note >= NOTE_S:
+                shown.note(meter.text(trainer))
+                last_note = now
+            if folder is not None and now - last_write >= CHECKPOINT_S:
+                _save(folder, job.key, trainer, history)
+                last_write = time.monotonic()
+    return tuple(history)
+
+
+def _save(folder: Path, key: str, trainer: Trainer, history: list[dict[str, Any]]) -> None:
+    values, arrays = trainer.good
+    past = [record for record in history if record["iteration"] <= values["iteration"]]
+    write_checkpoint(folder / NAME, key, {**values, "history": past}, arrays)
+
+
+class _Meter:
+    """What is shown while the optimisation runs."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule, self.loss, self.mse = schedule, 0.0, 0.0
+        self.start, self.first = time.monotonic(), -1
+
+    def add(self, report: StepReport) -> None:
+        if self.first < 0:
+            self.loss, self.mse = report.loss, report.mse
+            self.first = 0
+        self.loss += 0.05 * (report.loss - self.loss)
+        self.mse += 0.05 * (report.mse - self.mse)
+
+    def psnr(self) -> float:
+        return -10 * float(np.log10(max(self.mse, 1e-12)))
+
+    def record(self, trainer: Trainer) -> dict[str, Any]:
+        """Return a record of the history; its smoothed numbers start afresh in a resumed run."""
+        level = self.schedule.levels[self.schedule.level(max(trainer.iteration - 1, 0))]
+        return {
+            "iteration": trainer.iteration,
+            "loss": round(self.loss, 6),
+            "psnr": round(self.psnr(), 3),
+            "gaussians": len(trainer.model),
+            "shrink": level.shrink,
+        }
+
+    def text(self, trainer: Trainer) -> str:
+        done = self.schedule.seconds_until(trainer.iteration)
+        return (
+            f"iteration {trainer.iteration} of {self.schedule.iterations}, loss {self.loss:.4f}, "
+            f"PSNR {self.psnr():.2f} dB, {len(trainer.model):,} Gaussians, "
+            f"{self._left(done):.0f} s left"
+        )
+
+    def _left(self, done: float) -> float:
+        if self.first <= 0:
+            self.first, self.start_done = 1, done
+            self.start = time.monotonic()
+            return self.schedule.seconds - done
+        pace = (time.monotonic() - self.start) / max(done - self.start_done, 1e-6)
+        return pace * (self.schedule.seconds - done)
+
+
+def _finish(job: _Job, history: tuple[dict[str, Any], ...]) -> SplatResult:
+    trainer, inputs = job.trainer, job.inputs
+    gaussians = _tidy(trainer)
+    if len(gaussians) == 0:
+        raise ResultError("no Gaussian is left after the optimisation", fix="check the cameras and points")
+    world = job.frame.to_world(gaussians.detach())
+    cameras = _cameras(job)
+    colours = np.repeat(IDENTITY[None], len(inputs.keys), axis=0)
+    colours[job.chosen] = trainer.colours.cpu().numpy().astype(np.float64)
+    errors = tuple(_errors(job, world, inputs.keys.index(key)) for key in job.out)
+    return SplatResult(world, cameras, job.out, errors, colours, history, job.notes)
+
+
+def _errors(job: _Job, world: Gaussians, view: int) -> ViewErrors:
+    options, inputs = job.options, job.inputs
+    rendered = render_view(
+        world,
+        inputs.cameras.pinhole(),
+        view,
+        antialiased=options.antialiased,
+        background=options.background,
+        near=job.frame.near * job.frame.unit,
+        backend=job.backend,
+    )
+    mask = None if inputs.masks is None else inputs.masks[view]
+    return view_errors(inputs.keys[view], rendered, inputs.images[view], mask)
+
+
+def _tidy(trainer: Trainer) -> Gaussians:
+    """Return the Gaussians that can be seen."""
+    gaussians = trainer.model.gaussians().detach()
+    finite = torch.isfinite(gaussians.means).all(dim=1)
+    return gaussians[finite & (gaussians.opacities > FAINTEST)]
+
+
+def _cameras(job: _Job) -> Cameras:
+    """Return all cameras, with the motions that were found."""
+    cameras, trainer = job.inputs.cameras.pinhole(), job.trainer
+    if not job.options.refine_poses:
+        return cameras
+    poses: Float64[np.ndarray, "n 4 4"] = cameras.cam_from_world.copy()
+    for row, view in enumerate(job.chosen):
+        motion = trainer.motions[row].detach().cpu().double()
+        motion[3:] *= job.frame.unit
+        poses[view] = moved(torch.from_numpy(poses[view]), motion).numpy()
+    return replace(cameras, cam_from_world=poses)
+
+
+__all__ = ["Stage", "optimise_splats"]
