@@ -28,6 +28,7 @@ from recon3d.formats.glb_primitives import Primitive, linear_from_srgb, read_pri
 MAX_FILE_BYTES = 4 << 30
 MAX_ELEMENTS = 100_000_000
 _COLOUR = "_COLOUR"  # trimesh writes attributes of unknown names in their own type
+_VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
 _UNLIT = "KHR_materials_unlit"
 
 
@@ -109,16 +110,19 @@ def _linear_rgba(rgb: UInt8[np.ndarray, "v 3"]) -> np.ndarray:
 
 
 def _finish_tree(tree: dict[str, Any]) -> None:
-    """Give the colours their name, and the mesh a material: by default glTF's is shining metal."""
-    attributes = tree["meshes"][0]["primitives"][0]["attributes"]
+    """Give the colours their name, the views their use, and the mesh a material: glTF's default is shining metal."""
+    primitive = tree["meshes"][0]["primitives"][0]
+    attributes = primitive["attributes"]
     material: dict[str, Any] = {"pbrMetallicRoughness": {"metallicFactor": 0.0}, "doubleSided": True}
     if _COLOUR in attributes:
         attributes["COLOR_0"] = attributes.pop(_COLOUR)
         tree["accessors"][attributes["COLOR_0"]]["normalized"] = True
         tree["extensionsUsed"] = [_UNLIT]
         material["extensions"] = {_UNLIT: {}}
-    tree["materials"] = [material]
-    tree["meshes"][0]["primitives"][0]["material"] = 0
+    for accessor in attributes.values():
+        tree["bufferViews"][tree["accessors"][accessor]["bufferView"]]["target"] = _VERTEX_BUFFER
+    tree["bufferViews"][tree["accessors"][primitive["indices"]]["bufferView"]]["target"] = _INDEX_BUFFER
+    tree["materials"], primitive["material"] = [material], 0
     tree["asset"]["generator"] = "recon3d"
 
 

@@ -83,7 +83,7 @@ def write_splat_ply(path: Path, splats: SplatArrays) -> None:
         FormatError: a number is not finite or a quaternion has no direction; our reader would refuse the file.
     """
     check_splats(splats, str(path))
-    rest = splats.sh[:, 1:].transpose(0, 2, 1).reshape(len(splats), -1)
+    rest = splats.sh[:, 1:].transpose(0, 2, 1).reshape(len(splats), 3 * (splats.sh.shape[1] - 1))
     columns = dict(zip(_FIELDS["means"], splats.means.T, strict=True))
     columns |= dict.fromkeys(("nx", "ny", "nz"), np.zeros(len(splats), np.float32))
     columns |= dict(zip(_FIELDS["sh_dc"], splats.sh[:, 0].T, strict=True))
@@ -121,7 +121,7 @@ def parse_splat_ply(data: bytes, name: str = "splat PLY") -> SplatArrays:
     ply = parse_ply(data, name)
     fields = {field: _columns(ply.vertices, columns, name) for field, columns in _FIELDS.items()}
     rest = _columns(ply.vertices, _rest_names(ply, name), name)
-    higher = rest.reshape(len(rest), 3, -1).transpose(0, 2, 1)
+    higher = rest.reshape(len(rest), 3, rest.shape[1] // 3).transpose(0, 2, 1)
     splats = SplatArrays(
         means=fields["means"],
         quats=fields["quats"],
@@ -141,7 +141,8 @@ def check_splats(splats: SplatArrays, name: str) -> None:
         FormatError: they are not.
     """
     for field in ("means", "quats", "log_scales", "opacity_logits", "sh"):
-        bad = ~np.isfinite(getattr(splats, field).reshape(len(splats), -1)).all(1)
+        values = getattr(splats, field)
+        bad = ~np.isfinite(values).all(tuple(range(1, values.ndim)))
         if bad.any():
             got = f"{int(bad.sum())} of {len(splats)} Gaussians, the first is number {int(bad.argmax())}"
             raise FormatError(f"{name}: {field} holds numbers that are not finite", got=got)

@@ -24,7 +24,6 @@ from recon3d.core.files import read_capped, write_bytes
 from recon3d.formats.reading import ByteReader
 from recon3d.formats.splat_ply import COEFFICIENTS, SplatArrays, check_splats
 from recon3d.formats.spz_fields import (
-    decode_bytes,
     decode_colours,
     decode_harmonics,
     decode_logits,
@@ -45,6 +44,7 @@ MAX_FILE_BYTES = 1 << 30
 MAX_POINTS = 10_000_000  # as in Niantic's reader
 _HEADER = struct.Struct("<4sIIBBBB")
 _MAGIC = b"NGSP"
+_BYTE = np.dtype(np.uint8)
 _GZIP = 31  # zlib's name for a gzip stream with the largest window
 _ANTIALIASED, _EXTENSIONS = 1, 2
 _MAX_BITS = 24
@@ -131,7 +131,7 @@ def parse_spz(data: bytes, name: str = "SPZ data", max_points: int = MAX_POINTS)
     reader = ByteReader(payload, name)
     n = header.n_points
     position, alpha, colour, scale, rotation, harmonics = (
-        decode_bytes(reader.take(n * size, "the payload"), n) for size in header.sizes
+        reader.array(_BYTE, n * size, "the payload").reshape(n, size) for size in header.sizes
     )
     return SplatArrays(
         means=decode_positions(position, header.fractional_bits),

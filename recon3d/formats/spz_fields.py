@@ -32,11 +32,6 @@ def fitting_bits(means: Float32[np.ndarray, "g 3"], most: int) -> int:
     return bits
 
 
-def decode_bytes(data: bytes, n: int) -> UInt8[np.ndarray, "n c"]:
-    """Return one row of bytes per Gaussian."""
-    return np.frombuffer(data, np.uint8).reshape(n, -1) if n else np.zeros((0, 0), np.uint8)
-
-
 def encode_positions(means: Float32[np.ndarray, "g 3"], bits: int) -> bytes:
     """Return coordinates as 24-bit little-endian fixed-point numbers."""
     fixed = _round(np.ldexp(means.astype(np.float64), bits)).astype("<i4")
