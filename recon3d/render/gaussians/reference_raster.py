@@ -138,7 +138,7 @@ def _blend(scene: _Scene, tiles: Tensor) -> Tensor:
 
 def _without_memory(*arguments: Any) -> tuple[Tensor, Tensor]:
     """Blend a chunk; its gradient computes again what was computed on the way, which bounds the memory."""
-    if not torch.is_grad_enabled():
+    if not torch.is_grad_enabled() or not any(isinstance(one, Tensor) and one.requires_grad for one in arguments):
         return _blend_chunk(*arguments)
     part, after = checkpoint(_blend_chunk, *arguments, use_reentrant=False, preserve_rng_state=False)
     return part, after
