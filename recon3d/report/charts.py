@@ -55,10 +55,11 @@ def bin_whole(name: str, axis: str, values: Int64[np.ndarray, " n"], n_bins: int
 
 
 def _round_up(value: float) -> float:
-    if value <= 0 or not math.isfinite(value):
+    if not 1e-300 < value < math.inf:
         return 1.0
     power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= value * (1 - 1e-9))
+    rounded = (step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10))
+    return next((step for step in rounded if step >= value * (1 - 1e-9)), value)
 
 
 def histogram_svg(chart: Histogram) -> str:

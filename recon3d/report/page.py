@@ -10,10 +10,13 @@ from string import Template
 
 from recon3d.core.files import write_text
 from recon3d.report import sections
+from recon3d.report.dense import depth_section, mesh_section
 from recon3d.report.inputs import ReportInputs
 from recon3d.report.payload import MAX_POINTS, payload, to_script_json
 from recon3d.report.photos import photo_section, photo_table
+from recon3d.report.splats import held_out_section, splat_section
 from recon3d.report.text import count, escape, plain_verdict
+from recon3d.scene import Scene
 
 
 def write_report(report: ReportInputs, path: Path) -> None:
@@ -31,8 +34,9 @@ def write_report(report: ReportInputs, path: Path) -> None:
 
 def render_report(report: ReportInputs) -> str:
     """Return the text of the page."""
-    style = _asset("report.css")
-    script = f"(() => {{\n'use strict';\n{_asset('view3d.js')}\n{_asset('report.js')}\n}})();\n"
+    style = _asset("report.css") + _asset("dense.css")
+    scripts = "\n".join(_asset(name) for name in ("view3d.js", "dense.js", "report.js"))
+    script = f"(() => {{\n'use strict';\n{scripts}\n}})();\n"
     return Template(_asset("report.html")).substitute(
         csp=_policy(style, script),
         style=style,
@@ -64,6 +68,7 @@ def _body(report: ReportInputs) -> str:
     parts = [_header(report), sections.warning_list(report.warnings)]
     if scene is not None:
         parts.append(Template(_asset("view3d.html")).substitute(note=_view_note(report)))
+        parts += _dense(report, scene)
     parts.append(_section("photos", "Photos", photo_section(report)))
     parts.append(_section("quality", "Quality" if scene else "Parallax", _charts(report)))
     parts.append(_section("matching", "Which photos match", sections.matching(report)))
@@ -72,6 +77,18 @@ def _body(report: ReportInputs) -> str:
     parts.append(_section("time", "Time", sections.times(report.timings)))
     parts.append(_section("record", "Record", _record(report)))
     return "\n".join(part for part in parts if part)
+
+
+def _dense(report: ReportInputs, scene: Scene) -> list[str]:
+    """Return the sections on what was made beyond cameras and points."""
+    made, parts = report.dense, []
+    if made.splats is not None:
+        parts.append(_section("splats", "Splats", splat_section(made.splats)))
+        parts.append(_section("held-out", "Held-out photos", held_out_section(made.splats)))
+    if made.mesh is not None:
+        parts.append(_section("mesh", "Mesh", mesh_section(made.mesh, scene.scale)))
+    parts.append(_section("depth", "Depth", depth_section(made.depth, made.stereo, scene.scale)))
+    return parts
 
 
 def _header(report: ReportInputs) -> str:

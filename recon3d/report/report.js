@@ -101,6 +101,8 @@ function connectTools() {
 function start() {
   connectFilters();
   connectSorting();
+  connectTurntables();
+  connectComparisons();
   all("[data-view]").forEach((element) => element.addEventListener("click", () => {
     const number = Number(element.dataset.view);
     if (data.views[number - 1].status === "registered") select(number);

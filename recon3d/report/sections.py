@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from recon3d.report.charts import bin_values, bin_whole, histogram_svg, match_circle, match_matrix, time_bars
-from recon3d.report.inputs import ReportInputs
+from recon3d.report.inputs import DenseResults, ReportInputs
+from recon3d.report.splats import held_out_errors
 from recon3d.report.stats import LensStats, lens_stats, observation_errors, photo_stats, triangulation_angles
 from recon3d.report.text import count, escape, length, scale_statement, seconds, signed, significant
 from recon3d.scene import Scene
@@ -40,7 +41,17 @@ def _scene_figures(inputs: ReportInputs, scene: Scene) -> list[tuple[str, str]]:
     if sigma:
         value, _, unit = length(float(np.median(sigma)), scene.scale).partition(" ")
         figures.append((f"{value}<small> {unit}</small>", "typical camera position \N{GREEK SMALL LETTER SIGMA}"))
+    figures += _dense_figures(inputs.dense)
     figures.append(("metric" if scene.scale.kind == "metric" else "relative", "scale"))
+    return figures
+
+
+def _dense_figures(dense: DenseResults) -> list[tuple[str, str]]:
+    figures = []
+    if dense.splats is not None:
+        psnr = held_out_errors(dense.splats).mean("psnr")
+        if psnr is not None:
+            figures.append((f"{psnr:.1f}<small> dB</small>", "held-out PSNR"))
     return figures
 
 
