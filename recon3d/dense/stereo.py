@@ -12,12 +12,11 @@ from recon3d.core.kernels import run_chunks
 from recon3d.core.progress import Progress
 from recon3d.core.seeds import derive, generator
 from recon3d.dense.stereo_consistency import Agreement, confirm, remove_small_regions, stack_neighbours
-from recon3d.dense.stereo_cost import make_window
 from recon3d.dense.stereo_geometry import halved_cameras, inverse_maps, pair_maps, plane_normals, reduced_cameras
-from recon3d.dense.stereo_images import BORDER, grey_pyramid, pack_sources, padded_reference
+from recon3d.dense.stereo_images import grey_pyramid, pack_sources, padded_reference
 from recon3d.dense.stereo_initial import first_planes, upsampled_planes
 from recon3d.dense.stereo_options import StereoOptions
-from recon3d.dense.stereo_patchmatch import Field, Search, choose, sweep
+from recon3d.dense.stereo_patchmatch import Search, choose, sweep
 from recon3d.dense.stereo_views import ViewPlan, plan_views
 from recon3d.dense.types import DepthMap
 from recon3d.render.cameras import Cameras
@@ -129,28 +128,23 @@ def _match(work: _Work, view: int) -> None:
     if not len(plan.sources):
         return
     n_levels = min(len(work.pyramids[v]) for v in [view, *plan.sources])
-    planes = None
+    field = None
+    n_best = min(options.n_best, len(plan.sources))
     for level in reversed(range(n_levels)):
         cameras = halved_cameras(work.cameras, level)
         grey = work.pyramids[view][level]
         height, width = grey.shape
-        field = Field(
-            padded_reference(grey, _resized(work.masks[view], width, height)),
-            np.zeros((height, width, 3), np.float32),
-            np.zeros((height, width), np.float32),
-        )
-        sources = pack_sources(
-            [work.pyramids[v][level] for v in plan.sources], pair_maps(cameras, view, plan.sources)
-        )
-        window = make_window(width + 2 * BORDER, min(options.n_best, len(plan.sources)))
-        if planes is None:
+        reference = padded_reference(grey, _resized(work.masks[view], width, height))
+        sources = pack_sources([work.pyramids[v][level] for v in plan.sources], pair_maps(cameras, view, plan.sources))
+        coarsest = field is None
+        if field is None:
             rng = generator(options.seed, "stereo", str(view))
             candidates = first_planes(plan, work.scale[view] / 2**level, height, width, rng)
             n_sweeps, step_px = options.n_iterations, 8.0
         else:
-            candidates = upsampled_planes(planes, height, width)[None]
+            candidates = upsampled_planes(field[..., :3], height, width)[None]
             n_sweeps, step_px = 2 if level else 1, 1.0
-        choose(field, sources, window, candidates)
+        field = choose(candidates, reference, sources, n_best)
         focal = np.float32(np.sqrt(cameras.K[view, 0, 0] * cameras.K[view, 1, 1]))
         for i in range(n_sweeps):
             search = Search(
@@ -159,14 +153,15 @@ def _match(work: _Work, view: int) -> None:
                 focal,
                 np.float32(_MAX_SLOPE),
                 np.float32(step_px),
-                np.float32(0.5 if planes is None else 0.25),
-                3 if planes is None else 2,
+                np.float32(0.5 if coarsest else 0.25),
+                3 if coarsest else 2,
+                n_best,
+                level == 0,
                 np.uint32(derive(options.seed, "sweep", str(view), str(level), str(i))),
             )
-            sweep(field, sources, window, search)
+            sweep(field, reference, sources, search)
             step_px *= 0.5
-        planes = field.planes
-    work.planes[view], work.cost[view] = field.planes, field.cost
+    work.planes[view], work.cost[view] = field[..., :3].copy(), field[..., 3].copy()
 
 
 def _finish(work: _Work, view: int) -> DepthMap:

@@ -1,117 +1,115 @@
 """Matching cost of a plane hypothesis: one minus the weighted, normalised cross-correlation of a window.
 
-The window has 32 samples, every second pixel of a disc 11 pixels wide, two full vectors of float32. Samples are weighted by
-their distance and by their likeness to the centre (bilateral weights as in Schoenberger et al., "Pixelwise view
-selection for unstructured multi-view stereo", ECCV 2016, section 4.1), so that a window across a depth step follows
-the surface of its centre. Variances carry that of the sensor noise, so flat regions correlate with nothing.
+The window has 32 samples, every second pixel of a disc 11 pixels wide: two full vectors of float32. Samples are
+weighted by their distance and by their likeness to the centre (bilateral weights as in Schoenberger et al., "Pixelwise
+view selection for unstructured multi-view stereo", ECCV 2016, section 4.1), so that a window across a depth step
+follows the surface of its centre. Variances carry that of the sensor noise, so flat regions correlate with nothing.
+
+A window is one float32 array in sections of 32: offsets x and y, spatial weights, weights (they sum to one), weighted
+deviations from the mean, and scratch. Kernels take plain arrays because every field of a tuple that holds arrays
+costs a reference count.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, no_type_check
+from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32
+
+from numba import njit
 
 from recon3d.core.kernels import kernel
-from recon3d.dense.stereo_images import BORDER
+from recon3d.dense.stereo_images import BORDER, HEADER
 
 N_SAMPLES = 32
 OUTSIDE = np.float32(1.0)  # cost where a view does not see the window: as bad as no correlation
+_DX, _DY, _SPATIAL, _WEIGHT, _CENTRED = 0, N_SAMPLES, 2 * N_SAMPLES, 3 * N_SAMPLES, 4 * N_SAMPLES
+BEST = 5 * N_SAMPLES  # scratch: the lowest costs of a plane over the views
+RANK = 6 * N_SAMPLES  # scratch: the views from the best to the worst
+MAX_VIEWS = N_SAMPLES
 _NOISE = np.float32(2.0)  # variance of the grey values that is not texture
-_COLOUR = np.float32(1.0 / 24.0**2)  # inverse square of the grey difference that halves the weight, roughly
-_SPATIAL = 4.0
+_COLOUR = np.float32(1.0 / 24.0**2)  # inverse square of the grey difference that quarters the weight
+_SPATIAL_PX = 4.0
+_inlined = njit(nogil=True, forceinline=True, fastmath={'reassoc', 'contract', 'arcp', 'nsz', 'afn'}, error_model='numpy')
 
 
-class Window(NamedTuple):
-    """Where a window is sampled, and scratch for the reference samples of the current pixel.
-
-    ``weight`` sums to one; ``centred`` is weight times (grey - mean); ``best`` collects the lowest costs.
-    """
-
-    dx: Float32[np.ndarray, " 32"]
-    dy: Float32[np.ndarray, " 32"]
-    step: Int32[np.ndarray, " 32"]
-    spatial: Float32[np.ndarray, " 32"]
-    weight: Float32[np.ndarray, " 32"]
-    centred: Float32[np.ndarray, " 32"]
-    best: Float32[np.ndarray, " k"]
-
-
-def make_window(padded_width: int, n_best: int) -> Window:
-    """Return the window for a padded reference of that width and the mean over ``n_best`` views."""
+def make_window() -> Float32[np.ndarray, " 224"]:
+    """Return a window with its offsets and spatial weights; the rest is scratch of the kernels."""
     odd = range(-BORDER, BORDER + 1, 2)
-    offsets = np.array([(x, y) for y in odd for x in odd if abs(x) + abs(y) < 2 * BORDER])
-    dx, dy = offsets.T
-    spatial = np.exp(-(dx**2 + dy**2) / (2 * _SPATIAL**2)).astype(np.float32)
-    step = (dy * padded_width + dx).astype(np.int32)
-    scratch = [np.zeros(N_SAMPLES, np.float32) for _ in range(2)]
-    return Window(dx.astype(np.float32), dy.astype(np.float32), step, spatial, *scratch, np.zeros(n_best, np.float32))
+    dx, dy = np.array([(x, y) for y in odd for x in odd if abs(x) + abs(y) < 2 * BORDER]).T
+    spatial = np.exp(-(dx**2 + dy**2) / (2 * _SPATIAL_PX**2))
+    return np.concatenate([dx, dy, spatial, np.zeros(4 * N_SAMPLES)]).astype(np.float32)
 
 
 @kernel
 @no_type_check
 def load_window(reference, u, v, window):
-    """Fill the scratch of ``window`` for pixel (u, v); return the variance, -1 where the pixel is masked."""
-    flat = reference.ravel()
-    middle = np.int32((v + BORDER) * reference.shape[1] + u + BORDER)
-    center = flat[middle]
+    """Set the weights of ``window`` for pixel (u, v); return the variance, -1 where the pixel is masked."""
+    center = reference[v + BORDER, u + BORDER]
     if center < np.float32(0.0):
         return np.float32(-1.0)
+    for i in range(N_SAMPLES):
+        window[_CENTRED + i] = reference[v + BORDER + int(window[_DY + i]), u + BORDER + int(window[_DX + i])]
     total, first, second = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for i in range(N_SAMPLES):
-        value = flat[middle + window.step[i]]
+        value = window[_CENTRED + i]
         off = value - center
         like = np.float32(1.0) / (np.float32(1.0) + off * off * _COLOUR)
-        weight = window.spatial[i] * like * like if value >= np.float32(0.0) else np.float32(0.0)
-        window.weight[i] = weight
-        window.centred[i] = off
+        weight = window[_SPATIAL + i] * like * like if value >= np.float32(0.0) else np.float32(0.0)
+        window[_WEIGHT + i] = weight
+        window[_CENTRED + i] = off
         total += weight
         first += weight * off
         second += weight * off * off
     scale = np.float32(1.0) / max(total, np.float32(1e-6))
     mean = first * scale
     for i in range(N_SAMPLES):
-        window.weight[i] *= scale
-        window.centred[i] = window.weight[i] * (window.centred[i] - mean)
+        weight = window[_WEIGHT + i] * scale
+        window[_WEIGHT + i] = weight
+        window[_CENTRED + i] = weight * (window[_CENTRED + i] - mean)
     return max(second * scale - mean * mean, np.float32(0.0))
 
 
-@kernel
+@_inlined
 @no_type_check
-def view_cost(sources, view, x, y, w, wu, wv, window, variance):
-    """Return the cost of plane (w, wu, wv) at the pixel centre (x, y) in one view; :data:`OUTSIDE` if unseen."""
-    m = sources.maps[view]
-    depth = m[6] * x + m[7] * y + m[8] + w * m[11]
+def view_cost(packed, maps, view, at, plane, window, variance):
+    """Return the cost of plane (w, wu, wv) at the pixel centre ``at`` in one view; :data:`OUTSIDE` if unseen."""
+    x, y = at
+    w, wu, wv = plane
+    e0, e1, e2 = maps[view, 9], maps[view, 10], maps[view, 11]
+    depth = maps[view, 6] * x + maps[view, 7] * y + maps[view, 8] + w * e2
     if depth <= np.float32(1e-6):
         return OUTSIDE
     scale = np.float32(1.0) / depth
-    sx = (m[0] * x + m[1] * y + m[2] + w * m[9]) * scale
-    sy = (m[3] * x + m[4] * y + m[5] + w * m[10]) * scale
-    du, dv = m[6] + wu * m[11], m[7] + wv * m[11]
-    a, b = (m[0] + wu * m[9] - sx * du) * scale, (m[1] + wv * m[9] - sx * dv) * scale
-    c, d = (m[3] + wu * m[10] - sy * du) * scale, (m[4] + wv * m[10] - sy * dv) * scale
+    sx = (maps[view, 0] * x + maps[view, 1] * y + maps[view, 2] + w * e0) * scale
+    sy = (maps[view, 3] * x + maps[view, 4] * y + maps[view, 5] + w * e1) * scale
+    du, dv = maps[view, 6] + wu * e2, maps[view, 7] + wv * e2
+    a, b = (maps[view, 0] + wu * e0 - sx * du) * scale, (maps[view, 1] + wv * e0 - sx * dv) * scale
+    c, d = (maps[view, 3] + wu * e1 - sy * du) * scale, (maps[view, 4] + wv * e1 - sy * dv) * scale
     area = a * d - b * c
     if area < np.float32(0.1) or area > np.float32(10.0):  # seen from behind, or at a very different resolution
         return OUTSIDE
     reach_x, reach_y = np.float32(BORDER) * (abs(a) + abs(b)), np.float32(BORDER) * (abs(c) + abs(d))
     sx, sy = sx - np.float32(0.5), sy - np.float32(0.5)
-    width, height = sources.width[view], sources.height[view]
-    if not (sx >= reach_x and sy >= reach_y and sx + reach_x < width - 1 and sy + reach_y < height - 1):
+    start, width = np.int32(packed[HEADER * view]), np.int32(packed[HEADER * view + 1])
+    right, bottom = np.float32(width - 1), np.float32(np.int32(packed[HEADER * view + 2]) - 1)
+    if not (sx >= reach_x and sy >= reach_y and sx + reach_x < right and sy + reach_y < bottom):
         return OUTSIDE
-    mean, square, cross = _sums(sources.packed, sources.start[view], width, sx, sy, a, b, c, d, window)
+    mean, square, cross = _sums(packed, start, width, (sx, sy), (a, b, c, d), window)
     spread = (variance + _NOISE) * (max(square - mean * mean, np.float32(0.0)) + _NOISE)
     return np.float32(1.0) - cross / np.float32(np.sqrt(spread))
 
 
-@kernel
+@_inlined
 @no_type_check
-def _sums(packed, start, width, sx, sy, a, b, c, d, window):
+def _sums(packed, start, width, center, warp, window):
     """Sums of weight * s, weight * s^2 and centred * s over the bilinear samples s of an affinely warped window."""
-    dx, dy, weights, centred = window.dx, window.dy, window.weight, window.centred
+    sx, sy = center
+    a, b, c, d = warp
     mean, square, cross = np.float32(0.0), np.float32(0.0), np.float32(0.0)
     for i in range(N_SAMPLES):
-        x, y = sx + a * dx[i] + b * dy[i], sy + c * dx[i] + d * dy[i]
+        x, y = sx + a * window[_DX + i] + b * window[_DY + i], sy + c * window[_DX + i] + d * window[_DY + i]
         left, top = np.int32(x), np.int32(y)
         fx, fy = x - np.float32(left), y - np.float32(top)
         quad = np.int32(packed[np.uint32(start + top * width + left)])
@@ -119,29 +117,41 @@ def _sums(packed, start, width, sx, sy, a, b, c, d, window):
         s10, s11 = np.float32((quad >> np.int32(16)) & np.int32(255)), np.float32((quad >> np.int32(24)) & np.int32(255))
         upper, lower = s00 + fx * (s01 - s00), s10 + fx * (s11 - s10)
         sample = upper + fy * (lower - upper)
-        weighted = weights[i] * sample
+        weighted = window[_WEIGHT + i] * sample
         mean += weighted
         square += weighted * sample
-        cross += centred[i] * sample
+        cross += window[_CENTRED + i] * sample
     return mean, square, cross
 
 
 @kernel
 @no_type_check
-def plane_cost(sources, x, y, w, wu, wv, window, variance):
-    """Return the mean cost of a plane over its best views."""
-    best = window.best
-    n_best = len(best)
-    best[:] = OUTSIDE
-    for view in range(len(sources.start)):
-        cost = view_cost(sources, view, x, y, w, wu, wv, window, variance)
-        at = n_best - 1
-        if cost < best[at]:
-            while at > 0 and best[at - 1] > cost:
-                best[at] = best[at - 1]
-                at -= 1
-            best[at] = cost
+def plane_cost(packed, maps, at, plane, window, variance, n_best):
+    """Return the mean cost of a plane over its best views, and rank the views in the scratch of ``window``."""
+    n = len(maps)
+    for view in range(n):
+        cost = view_cost(packed, maps, view, at, plane, window, variance)
+        slot = view
+        while slot > 0 and window[BEST + slot - 1] > cost:
+            window[BEST + slot] = window[BEST + slot - 1]
+            window[RANK + slot] = window[RANK + slot - 1]
+            slot -= 1
+        window[BEST + slot] = cost
+        window[RANK + slot] = np.float32(view)
     total = np.float32(0.0)
     for i in range(n_best):
-        total += best[i]
+        total += window[BEST + i]
+    return total / np.float32(n_best)
+
+
+@kernel
+@no_type_check
+def ranked_cost(packed, maps, at, plane, window, variance, n_best, limit):
+    """Return the mean cost of a plane over the views ranked best before; infinity once it must exceed ``limit``."""
+    allowed = limit * np.float32(n_best)
+    total = np.float32(0.0)
+    for i in range(n_best):
+        total += view_cost(packed, maps, int(window[RANK + i]), at, plane, window, variance)
+        if total >= allowed:
+            return np.float32(np.inf)
     return total / np.float32(n_best)

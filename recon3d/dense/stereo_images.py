@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int32, UInt8, UInt32
+from jaxtyping import Bool, Float32, UInt8, UInt32
 from PIL import Image
 
 from recon3d.core.kernels import kernel
 
 BORDER = 5  # radius of the matching window
+HEADER = 4  # numbers per neighbour before the images
 MIN_SIDE = 96  # no scale is coarser than this many pixels along the shorter side
 
 
 class Sources(NamedTuple):
-    """Images of the neighbours at one scale, one after the other in ``packed``.
+    """Images of the neighbours at one scale.
 
-    Every entry holds the four grey values that a bilinear sample right and below of a pixel centre needs.
+    ``packed`` starts with four numbers per neighbour: where its image starts, its width, its height, and a zero. Every
+    entry of an image holds the four grey values of the bilinear samples right of and below a pixel's centre. ``maps``
+    holds twelve numbers per neighbour, ``A`` and ``e`` of :mod:`recon3d.dense.stereo_geometry`.
     """
 
     packed: UInt32[np.ndarray, " total"]
-    start: Int32[np.ndarray, " s"]
-    width: Int32[np.ndarray, " s"]
-    height: Int32[np.ndarray, " s"]
     maps: Float32[np.ndarray, "s 12"]
 
 
@@ -56,14 +56,12 @@ def padded_reference(
 
 def pack_sources(greys: list[UInt8[np.ndarray, "_h _w"]], maps: Float32[np.ndarray, "s 12"]) -> Sources:
     """Pack the images of the neighbours for the matching kernels."""
-    sizes = [grey.size for grey in greys]
-    start = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    packed = np.empty(int(start[-1]), np.uint32)
-    for grey, first in zip(greys, start[:-1], strict=True):
-        _pack(np.ascontiguousarray(grey), packed[first : first + grey.size])
-    width = np.array([grey.shape[1] for grey in greys], np.int32)
-    height = np.array([grey.shape[0] for grey in greys], np.int32)
-    return Sources(packed, start[:-1].copy(), width, height, maps)
+    start = HEADER * len(greys) + np.concatenate([[0], np.cumsum([grey.size for grey in greys])]).astype(np.int64)
+    packed = np.zeros(int(start[-1]), np.uint32)
+    for view, grey in enumerate(greys):
+        packed[HEADER * view : HEADER * view + 3] = start[view], grey.shape[1], grey.shape[0]
+        _pack(np.ascontiguousarray(grey), packed[start[view] : start[view + 1]])
+    return Sources(packed, maps)
 
 
 @kernel
