@@ -1,0 +1,184 @@
+"""What one depth map says about the surface at each pixel: inverse depth, slant and weight."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import no_type_check
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from recon3d.core.errors import ShapeError
+from recon3d.core.kernels import kernel, run_chunks
+from recon3d.dense.types import DepthMap
+from recon3d.render.cameras import Cameras
+
+_RADIUS = 3
+_ROWS = 32
+_SAME_SURFACE = 0.05
+_SIGMA_RANGE = (1.0 / 16.0, 2.0)
+
+
+@dataclass(frozen=True, eq=False)
+class PixelRays:
+    """Where the surface lies on the ray of every pixel of one map.
+
+    Args:
+        inverse_z: 1 / depth along camera z, ``[h,w]``; 0 = none.
+        lens: focal lengths and principal point fx fy cx cy in pixels of this map, ``[4]``.
+        cam_from_world: pose, ``[4,4]``.
+    """
+
+    inverse_z: Float32[np.ndarray, "h w"]
+    lens: Float64[np.ndarray, " 4"]
+    cam_from_world: Float64[np.ndarray, "4 4"]
+
+    @classmethod
+    def of(cls, depth_z: Float32[np.ndarray, "h w"], cameras: Cameras, index: int) -> PixelRays:
+        """Return the rays of a depth map that one of the cameras took."""
+        valid = np.isfinite(depth_z) & (depth_z > 0)
+        inverse = np.where(valid, 1.0 / np.where(valid, depth_z, 1.0), 0.0).astype(np.float32)
+        return cls(inverse, map_lens(cameras, index, *depth_z.shape), cameras.cam_from_world[index])
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMap:
+    """One depth map as the fusion reads it.
+
+    Args:
+        rays: where the surface lies.
+        slant: distance of a plane per depth along camera z: ``|n . (x, y, 1)|`` with the unit normal and the ray of the
+            pixel; multiplies differences of z to distances from the surface, ``[h,w]``.
+        weight: how much the pixel counts, ``[h,w]``; 1 = straight on and of the usual sigma, 0 = not at all.
+        rgb: sRGB colours, ``[h,w,3]``.
+    """
+
+    rays: PixelRays
+    slant: Float32[np.ndarray, "h w"]
+    weight: Float32[np.ndarray, "h w"]
+    rgb: UInt8[np.ndarray, "h w 3"]
+
+
+def map_lens(cameras: Cameras, index: int, height: int, width: int) -> Float64[np.ndarray, " 4"]:
+    """Return fx fy cx cy of a camera in the pixels of a map of another size, ``[4]``.
+
+    Args:
+        cameras: pinhole cameras.
+        index: which of them.
+        height: rows of the map.
+        width: columns of the map.
+    """
+    K, x, y = cameras.K[index], width / cameras.width[index], height / cameras.height[index]
+    return np.array([K[0, 0] * x, K[1, 1] * y, K[0, 2] * x, K[1, 2] * y])
+
+
+def prepare_pixels(
+    depth: DepthMap, rgb: UInt8[np.ndarray, "h w 3"], cameras: Cameras, index: int, usual_sigma: float
+) -> PixelMap:
+    """Work out slant and weight of every pixel.
+
+    The slant comes from the normals of the map or, without them, from the plane that fits 1/d best in the 7x7 pixels of
+    the same surface around; 1/d is linear in the pixel on a plane. The weight is the cosine between normal and ray
+    times the squared ratio of the usual to the pixel's sigma.
+
+    Args:
+        depth: depth map, ``[h,w]``.
+        rgb: colours of the same size, ``[h,w,3]``.
+        cameras: pinhole cameras.
+        index: which of them took the photo.
+        usual_sigma: median sigma over all maps in world units; 0 = sigma does not matter.
+
+    Raises:
+        ShapeError: colours and depth differ in size.
+    """
+    h, w = depth.depth_z.shape
+    if rgb.shape != (h, w, 3):
+        raise ShapeError("colours and depth differ in size", got=rgb.shape, expected=(h, w, 3))
+    rays = PixelRays.of(depth.depth_z, cameras, index)
+    inverse, lens = rays.inverse_z, rays.lens.astype(np.float32)
+    slant, weight = np.zeros_like(inverse), np.zeros_like(inverse)
+
+    def rows(chunk: int) -> None:
+        first, last = chunk * _ROWS, min((chunk + 1) * _ROWS, h)
+        if depth.normal_cam is None:
+            _slant_from_depth(inverse, lens, first, last, slant, weight)
+        else:
+            _slant_from_normals(inverse, depth.normal_cam, lens, first, last, slant, weight)
+
+    run_chunks(rows, -(-h // _ROWS))
+    if usual_sigma > 0:
+        ratio = np.float32(usual_sigma) / np.maximum(depth.sigma, np.float32(1e-6 * usual_sigma))
+        weight *= np.clip(ratio * ratio, *_SIGMA_RANGE, dtype=np.float32)
+    return PixelMap(rays, slant, weight, np.ascontiguousarray(rgb))
+
+
+@kernel
+@no_type_check
+def _slant_from_depth(inverse, lens, first, last, slant, weight):
+    """Fit 1/z = A x + B y + C over the window; the plane's distance per depth is 1 / (z |(A, B, C)|)."""
+    w = inverse.shape[1]
+    for row in range(first, last):
+        y = (np.float32(row) + np.float32(0.5) - lens[3]) / lens[1]
+        for col in range(w):
+            q = inverse[row, col]
+            if q <= np.float32(0):
+                continue
+            x = (np.float32(col) + np.float32(0.5) - lens[2]) / lens[0]
+            a, b, n = _fit_window(inverse, row, col, q)
+            a, b = a * lens[0], b * lens[1]
+            c = q - a * x - b * y
+            ray = np.sqrt(x * x + y * y + np.float32(1))
+            _store(slant, weight, row, col, q / np.sqrt(a * a + b * b + c * c), ray)
+            if n < 6:  # a lone pixel: most likely wrong
+                weight[row, col] = np.float32(0)
+
+
+@kernel
+@no_type_check
+def _fit_window(inverse, row, col, q):
+    """Return the slopes of 1/z along columns and rows around a pixel, and how many pixels they rest on."""
+    h, w = inverse.shape
+    sxx = sxy = syy = sx = sy = sxq = syq = sq = np.float32(0)
+    n = 0
+    for r in range(max(row - _RADIUS, 0), min(row + _RADIUS + 1, h)):
+        for c in range(max(col - _RADIUS, 0), min(col + _RADIUS + 1, w)):
+            d = inverse[r, c] - q
+            if inverse[r, c] > np.float32(0) and abs(d) < np.float32(_SAME_SURFACE) * q:
+                x, y = np.float32(c - col), np.float32(r - row)
+                sxx += x * x
+                sxy += x * y
+                syy += y * y
+                sx += x
+                sy += y
+                sxq += x * d
+                syq += y * d
+                sq += d
+                n += 1
+    m = np.float32(n)
+    xx, xy, yy = sxx - sx * sx / m + np.float32(0.5), sxy - sx * sy / m, syy - sy * sy / m + np.float32(0.5)
+    xq, yq = sxq - sx * sq / m, syq - sy * sq / m
+    det = xx * yy - xy * xy
+    return (yy * xq - xy * yq) / det, (xx * yq - xy * xq) / det, n
+
+
+@kernel
+@no_type_check
+def _slant_from_normals(inverse, normal, lens, first, last, slant, weight):
+    w = inverse.shape[1]
+    for row in range(first, last):
+        y = (np.float32(row) + np.float32(0.5) - lens[3]) / lens[1]
+        for col in range(w):
+            x = (np.float32(col) + np.float32(0.5) - lens[2]) / lens[0]
+            if inverse[row, col] > np.float32(0):
+                n = normal[row, col]
+                ray = np.sqrt(x * x + y * y + np.float32(1))
+                _store(slant, weight, row, col, abs(n[0] * x + n[1] * y + n[2]), ray)
+
+
+@kernel
+@no_type_check
+def _store(slant, weight, row, col, value, ray):
+    """Keep a slant, at least a tenth of straight on, and its cosine as weight."""
+    value = min(max(value, np.float32(0.1) * ray), ray)
+    slant[row, col] = value
+    weight[row, col] = value / ray
