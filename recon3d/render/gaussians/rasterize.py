@@ -51,7 +51,7 @@ def rasterize_projected(
 
     Source: Kerbl et al., 3D Gaussian splatting, 2023, eq. 3, with the rules of gsplat 1.5.3.
     """
-    g, c = len(opacities), features.shape[-1]
+    g, c = len(opacities), _n_channels(features)
     values: dict[str, tuple[Tensor, Shape]] = {
         "opacities": (opacities, (None,)),
         "features": (features, (g, None)),
@@ -111,15 +111,10 @@ def rasterize(
     Source: Kerbl et al., 3D Gaussian splatting, 2023.
     """
     views = cameras if isinstance(cameras, CameraTensors) else CameraTensors.of(cameras, like=gaussians.means)
-    n_channels = 3 if features is None else features.shape[-1]
-    backgrounds = None if background is None else background.expand(len(views), -1)
-    values: dict[str, tuple[Tensor, Shape]] = {f"gaussians.{name}": _any(getattr(gaussians, name)) for name in FIELDS}
-    values |= {"cam_from_world": _any(views.cam_from_world), "K": _any(views.K)}
-    if features is not None:
-        values["features"] = (features, (len(gaussians), None))
-    if backgrounds is not None:
-        values["background"] = (backgrounds, (len(views), n_channels))
-    _check(values)
+    backgrounds = background
+    if background is not None and background.ndim == 1:
+        backgrounds = background.expand(len(views), -1)
+    _check_scene(gaussians, views, features, backgrounds)
     rules = options or RasterOptions()
     seen = []
     for view in range(len(views)):
@@ -161,6 +156,22 @@ def _render(
         projection, strengths, features, views.width, views.height, background=background, options=rules
     )
     return projection, picture
+
+
+def _check_scene(
+    gaussians: Gaussians, views: CameraTensors, features: Tensor | None, backgrounds: Tensor | None
+) -> None:
+    values: dict[str, tuple[Tensor, Shape]] = {f"gaussians.{name}": _any(getattr(gaussians, name)) for name in FIELDS}
+    values |= {"cam_from_world": _any(views.cam_from_world), "K": _any(views.K)}
+    if features is not None:
+        values["features"] = (features, (len(gaussians), None))
+    if backgrounds is not None:
+        values["background"] = (backgrounds, (len(views), 3 if features is None else _n_channels(features)))
+    _check(values)
+
+
+def _n_channels(features: Tensor) -> int:
+    return features.shape[-1] if features.ndim else 0
 
 
 def _any(value: Tensor) -> tuple[Tensor, Shape]:
