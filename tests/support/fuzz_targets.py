@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import struct
 import tempfile
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fuzzing import Target
@@ -16,9 +20,15 @@ from random_scenes import random_scene
 
 from recon3d.core.errors import FormatError, InputError
 from recon3d.formats.colmap import read_colmap, write_colmap
+from recon3d.formats.exr import parse_exr, write_exr
+from recon3d.formats.glb import MeshArrays, parse_glb, write_glb
 from recon3d.formats.ply import parse_ply, write_ply
+from recon3d.formats.splat_ply import SplatArrays, parse_splat_ply, write_splat_ply
+from recon3d.formats.spz import parse_spz, write_spz
 from recon3d.formats.transforms import parse_transforms
 from recon3d.formats.tum import parse_tum
+from recon3d.render.mesh.files import load_mesh, save_mesh
+from recon3d.render.mesh.types import Mesh
 from recon3d.scene import Scene
 from recon3d.scene_convert import cameras_from_colmap, cameras_from_transforms, points_from_colmap
 
@@ -36,6 +46,9 @@ def format_targets(folder: Path) -> tuple[Target, ...]:
     scene = random_scene(0, 3, 12).save(folder / "scene")
     return (
         _ply_target(folder),
+        *_splat_targets(folder),
+        *_exr_targets(folder),
+        *_mesh_targets(folder),
         Target("transforms.json", _transforms_seeds(folder), _read_transforms, (FormatError,)),
         Target("trajectory.tum", ((folder / "scene/trajectory.tum").read_bytes(),), parse_tum, (FormatError,)),
         *_colmap_targets(folder, scene),
@@ -60,6 +73,97 @@ def _ply_target(folder: Path) -> Target:
 
 def _read_ply(data: bytes) -> None:
     parse_ply(data).triangles()
+
+
+def _splat_targets(folder: Path) -> list[Target]:
+    """Splat PLY and SPZ; the bytes inside gzip are damaged on their own, too, or little but gzip would be tried."""
+    generator = np.random.default_rng(0)
+    ply, packed = [], []
+    for k in (1, 4, 9):
+        fields = [generator.normal(size=(7, *shape)).astype(np.float32) for shape in ((3,), (4,), (3,), (), (k, 3))]
+        write_splat_ply(folder / "a.ply", SplatArrays(*fields))
+        write_spz(folder / "a.spz", SplatArrays(*fields))
+        ply.append((folder / "a.ply").read_bytes())
+        packed.append((folder / "a.spz").read_bytes())
+    inside = [gzip.decompress(data) for data in packed]
+    second = inside[0][:4] + b"\2" + inside[0][5:-7]  # version 2: a byte less per rotation
+    packed.append(gzip.compress(second))
+    return [
+        Target("splat PLY", tuple(ply), parse_splat_ply, (FormatError,)),
+        Target("SPZ", tuple(packed), parse_spz, (FormatError,)),
+        Target("SPZ inside", (*inside, second), lambda data: parse_spz(gzip.compress(data, 1)), (FormatError,)),
+    ]
+
+
+def _exr_targets(folder: Path) -> list[Target]:
+    """Whole files, and the bytes of one ZIP block and of one RLE block."""
+    rows = np.repeat(np.arange(40, dtype=np.float32)[:, None], 9, 1)
+    write_exr(folder / "a.exr", {"Z": rows, "Y": rows * 2})
+    data = (folder / "a.exr").read_bytes()
+    write_exr(folder / "b.exr", {"Z": np.ones((16, 9), np.float32)})
+    one = (folder / "b.exr").read_bytes()
+    end = one.index(b"screenWindowWidth\0") + 33  # of the header; one offset and one block follow
+    raw = zlib.decompress(one[end + 16 :])
+    rle = one[:end].replace(b"\1\0\0\0\3", b"\1\0\0\0\1").replace(b"\x0f\0\0\0", bytes(4))
+
+    def block(head: bytes, content: bytes) -> bytes:
+        return head + struct.pack("<Qii", len(head) + 8, 0, len(content)) + content
+
+    def read_zip(content: bytes) -> None:
+        parse_exr(block(one[:end], zlib.compress(content, 1)))
+
+    def read_rle(content: bytes) -> None:
+        parse_exr(block(rle, content))
+
+    return [
+        Target("EXR", (data, one), parse_exr, (FormatError,)),
+        Target("EXR inside", (raw,), read_zip, (FormatError,)),
+        Target("EXR runs", (b"\x22" + raw[:1] + b"\xff\x80",), read_rle, (FormatError,)),
+    ]
+
+
+def _mesh_targets(folder: Path) -> list[Target]:
+    """GLB from the writer and with transforms and small indices, and mesh PLY."""
+    vertices = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    faces = np.array([[0, 1, 2], [2, 3, 4]], np.int32)
+    rgb = np.arange(15, dtype=np.uint8).reshape(5, 3)
+    write_glb(folder / "a.glb", MeshArrays(vertices, faces, vertices, rgb))
+    write_glb(folder / "b.glb", MeshArrays(vertices, faces))
+    save_mesh(folder / "colours.ply", Mesh(vertices, faces, vertices, rgb))
+    glb = tuple((folder / name).read_bytes() for name in ("a.glb", "b.glb"))
+    glb = (*glb, _glb_with_nodes(glb[0]))
+    tree = json.dumps(_glb_tree(glb[2])).encode()
+    binary = glb[2][20 + int.from_bytes(glb[2][12:16], "little") :]
+    return [
+        Target("GLB", glb, parse_glb, (FormatError,)),
+        Target("GLB tree", (tree,), lambda data: parse_glb(_glb(data, binary)), (FormatError,)),
+        _file_target("mesh PLY", folder / "colours.ply", load_mesh, (FormatError,)),
+    ]
+
+
+def _glb_tree(data: bytes) -> dict[str, Any]:
+    tree: dict[str, Any] = json.loads(data[20 : 20 + int.from_bytes(data[12:16], "little")])
+    return tree
+
+
+def _glb(tree: bytes, chunks: bytes) -> bytes:
+    tree += b" " * (-len(tree) % 4)
+    return (
+        b"glTF"
+        + struct.pack("<II", 2, 20 + len(tree) + len(chunks))
+        + struct.pack("<I", len(tree))
+        + b"JSON"
+        + tree
+        + chunks
+    )
+
+
+def _glb_with_nodes(data: bytes) -> bytes:
+    tree = _glb_tree(data)
+    turn = {"rotation": [0.6, 0, 0, 0.8], "translation": [1, 2, 3], "scale": [1, -2, 3]}
+    tree["nodes"] = [{"children": [1, 2], **turn}, {"mesh": 0}, {"mesh": 0, "matrix": np.eye(4).reshape(-1).tolist()}]
+    tree["accessors"][0] |= {"componentType": 5121, "count": 6}
+    return _glb(json.dumps(tree).encode(), data[20 + int.from_bytes(data[12:16], "little") :])
 
 
 def _transforms_seeds(folder: Path) -> tuple[bytes, ...]:
