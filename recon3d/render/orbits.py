@@ -16,7 +16,7 @@ _MAX_TILT_DEG = 35.0  # beyond, the world is not levelled, and the cameras say w
 _MIN_SWAY_DEG = 8.0
 _MAX_ELEVATION_DEG = 75.0
 _PRIOR = 0.02  # weight of the middle of the scene against one optical axis: decides where the axes are parallel
-_MARGIN = 1.15
+_MARGIN = 1.02
 _Z = np.array([0.0, 0.0, 1.0])
 
 

@@ -30,10 +30,10 @@ class ViewOptions:
     """How frames are painted.
 
     Args:
-        what: colour, depth (near is bright), alpha (coverage), or normal (of the depth, in camera axes).
+        what: colour, depth (near is bright), alpha (coverage), or normal (of the depth).
         background: red, green and blue behind the scene, 0 to 1.
-        antialiased: thin the Gaussians by as much as the pixel widens them, as splats trained that way need.
-        depth_range: depths of the last and first colour, world units; None = what the path sees.
+        antialiased: for splats that were trained with antialiasing.
+        depth_range: nearest and farthest depth that get colours of their own, world units; otherwise what is seen.
         backend: of the rasteriser.
     """
 

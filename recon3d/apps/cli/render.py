@@ -59,9 +59,9 @@ class Render(Command):
         scene: output folder of recon3d reconstruct, or splats as .ply or .spz.
         to: a .mp4 video, a .png picture, or a folder of PNG pictures.
         path: orbit, through (the cameras in their order), or a file: TUM, transforms.json, JSON of cam_from_world.
-        frames: number of frames, 120 if not given; a file gives one per pose, or is ridden through in so many.
-        width: of the frames in pixels; without it that of the photos, at most 1280 on the longer side.
-        height: of the frames in pixels; without it in proportion.
+        frames: number of frames, by default 120, or one per pose of a file; otherwise a file is ridden through.
+        width: of the frames in pixels, by default in proportion, or as the photos, up to 1280.
+        height: of the frames in pixels.
         fps: frames per second of a video.
         up: what points up in a file of splats alone.
         quiet: show no progress.
