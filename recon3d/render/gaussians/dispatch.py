@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from functools import lru_cache
 from importlib import import_module
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Literal
 
@@ -64,7 +63,7 @@ def _automatic(device: torch.device, dtype: torch.dtype) -> str:
     if dtype != torch.float32 or device.type not in ("cpu", "cuda"):
         return "torch"
     if device.type == "cpu":
-        return "numba" if find_spec("recon3d.render.gaussians.cpu") else "torch"
+        return "numba"
     if reason := _why_not_gsplat(device):
         warn_once(f"Gaussians are rendered with plain torch, which is slow, because gsplat does not work: {reason}")
         return "torch"
