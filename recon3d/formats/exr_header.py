@@ -150,7 +150,8 @@ def _read_channels(reader: ByteReader) -> dict[str, str]:
     channels: dict[str, str] = {}
     while name := reader.text(_MAX_NAME, "the name of a channel"):
         kind, _, x_sampling, y_sampling = map(int, reader.unpack(_CHANNEL, "a channel"))
-        if not 0 <= kind < len(_CODES) or name in channels or len(channels) == _MAX_CHANNELS:
+        known = 0 <= kind < len(_CODES) and name.isprintable()  # which bytes that are no UTF-8 are not
+        if not known or name in channels or len(channels) == _MAX_CHANNELS:
             raise FormatError(f"{reader.name}: bad channel", got=repr(f"{name} of type {kind}"))
         if (x_sampling, y_sampling) != (1, 1):
             raise FormatError(f"{reader.name}: subsampled channels are not read", got=(x_sampling, y_sampling))

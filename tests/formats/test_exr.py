@@ -207,6 +207,7 @@ def test_what_exr_cannot_hold(tmp_path: Path, channels: dict[str, np.ndarray]) -
         (replace(FILE, channels=channel("Y", 1) + channel("RY", 1, (2, 2)) + b"\0"), "subsampled"),
         (replace(FILE, channels=channel("A", 3) + b"\0"), "bad channel"),
         (replace(FILE, channels=channel("A", 1) * 2 + b"\0"), "bad channel"),
+        (replace(FILE, channels=channel("A", 1).replace(b"A", b"\xff") + b"\0"), "bad channel"),
         (replace(FILE, channels=channel("B", 1) + channel("A", 1) + b"\0"), "order of channels"),
         (replace(FILE, channels=b"\0"), "order of channels"),
         (replace(FILE, channels=channel("A", 1)), "has no end"),
