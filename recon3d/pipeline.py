@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from recon3d import __version__
 from recon3d.assembly import assemble, make_views, summarize_pairs
 from recon3d.core.budget import Budget, make_budget
@@ -16,20 +18,25 @@ from recon3d.core.files import remove_leftovers, sha256_file
 from recon3d.core.progress import Progress, make_progress
 from recon3d.core.stages import StageStore
 from recon3d.core.workers import TaskFailure, WorkerOptions
+from recon3d.dense.fusion_options import FusionOptions
+from recon3d.dense.stereo_options import StereoOptions
 from recon3d.photos import Photo, PhotoOptions, PhotoSet, load_photos, read_thumbnails
-from recon3d.pipeline_images import undistort
-from recon3d.pipeline_output import WORK, check_out, default_out, remove_exports
-from recon3d.pipeline_work import Workspace
-from recon3d.plan import Plan, make_plan
+from recon3d.pipeline_images import Images, undistort
+from recon3d.pipeline_output import WORK, check_out, default_out, remove_dense, remove_exports
+from recon3d.pipeline_work import Dense, DepthSource, Only, Workspace
+from recon3d.plan import Plan, camera_seconds, make_plan
+from recon3d.plan_dense import DenseOptions, Preset, make_dense_plan, with_preset
 from recon3d.report import ReportInputs, write_report
 from recon3d.scene import Scene, View
 from recon3d.sfm.engine import CameraSearch, Tools, find_cameras, run_shown
 from recon3d.sfm.finish import Finished, load_finished
 from recon3d.sfm.options import SfmOptions
 from recon3d.sfm.scale import ScaleOptions, check_scale
+from recon3d.splats.options import SplatOptions
 
 MAX_MEAN_ERROR_PX = 2.0
 MIN_PLACED = 0.5
+CAMERA_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -42,8 +49,16 @@ class ReconstructOptions:
         scale: where metres come from.
         engine: ``sfm`` is classical structure from motion, and what ``auto`` takes.
         keep_gauge: keep the mapper's frame instead of levelling the scene.
+        only: stop early: ``cameras`` with sparse points, ``points`` with depth maps, ``splats``, or ``mesh`` without the
+            splats that it does not need; default: everything.
+        preset: time against splats, depth and mesh, never against cameras: ``draft``, ``standard`` or ``high``.
+        depth: depth maps by multi-view ``stereo``, or from the ``splats``.
+        stereo: how stereo finds depth.
+        splats: how splats are optimised.
+        mesh: how depth maps become a mesh.
         max_memory: memory to plan for, such as ``4GB``; default: 80 % of what is free.
-        max_time: wall time to plan for, such as ``10m``; the photos are scaled down to keep it.
+        max_time: wall time to plan for, such as ``10m``; the optimisation is shortened and photos are scaled down to
+            keep it.
         threads: processes that compute at the same time; default: the cores. It changes no bit of the result.
         quiet: show no progress.
     """
@@ -53,6 +68,12 @@ class ReconstructOptions:
     scale: ScaleOptions = field(default_factory=ScaleOptions)
     engine: Literal["auto", "sfm"] = "auto"
     keep_gauge: bool = False
+    only: Only | None = None
+    preset: Preset = "standard"
+    depth: DepthSource = "stereo"
+    stereo: StereoOptions = field(default_factory=StereoOptions)
+    splats: SplatOptions = field(default_factory=SplatOptions)
+    mesh: FusionOptions = field(default_factory=FusionOptions)
     max_memory: str | None = None
     max_time: str | None = None
     threads: int | None = None
@@ -121,7 +142,7 @@ class _Run:
                 fix="take more photos from different places",
             )
         check_scale(self.options.scale, [photo.key for photo in photos.photos])
-        plan = make_plan(searched, self.options.sfm, self.budget, self.store, self.options.max_memory)
+        plan = make_plan(searched, self.options.sfm, self.camera_budget(), self.store, self.options.max_memory)
         sfm = replace(self.options.sfm, max_image_size=plan.max_image_size, pairs=plan.pairs)
         tools = Tools(self.store, self.workers(plan), self.progress, self.options.photos.max_pixels)
         search = find_cameras(searched, sfm, tools, photos.known_poses)
@@ -129,6 +150,13 @@ class _Run:
         if not search.verdict.trusted or search.model is None:
             self.refuse(photos, searched, search, plan)
         return self.finish(photos, searched, search, tools, plan)
+
+    def camera_budget(self) -> Budget:
+        """Return the budget of the cameras: half of the time where more is to follow."""
+        limit = self.budget.max_time_s
+        if limit is None or self.options.only == "cameras":
+            return self.budget
+        return replace(self.budget, max_time_s=CAMERA_SHARE * limit)
 
     def workers(self, plan: Plan) -> WorkerOptions:
         return WorkerOptions(n_workers=plan.n_workers)
@@ -164,12 +192,16 @@ class _Run:
         done = self.finish_model(photos, searched, search, tools)
         views = make_views(photos, search, searched, trusted=True)
         scene = assemble(photos, searched, views, done)
+        images = undistort(self.work, photos, scene, tools, search.key)
+        seconds = camera_seconds(searched, plan, self.budget.n_threads)
+        dense = self.dense(photos, scene, images, seconds)
         notes = [*search.lost, *search.description["notes"], *crop_notes(search, searched)]
-        warnings = [*plan.notes, *notes, *search.verdict.warnings, *done.warnings]
+        warnings = [*plan.notes, *notes, *search.verdict.warnings, *done.warnings, *dense.notes]
         checks = failed_checks(scene, len(photos.photos))
+        cameras = {"verification": dict(search.verdict.metrics), "lens": dict(search.description), **done.metrics}
         scene = replace(
             scene,
-            metrics={"verification": dict(search.verdict.metrics), "lens": dict(search.description), **done.metrics},
+            metrics={**cameras, **dense.metrics},
             provenance={
                 "recon3d": __version__,
                 "versions": versions(),
@@ -180,12 +212,34 @@ class _Run:
                 "failed_checks": checks,
             },
         )
-        images = undistort(self.work, photos, scene, tools, search.key)
-        self.write_report(photos, views, scene, search, searched, [*warnings, *checks])
+        self.write_report(photos, views, scene, search, searched, [*warnings, *checks], dense)
         with self.progress.stage("writing"):
-            return scene.save(
-                self.folder, images.paths
-            )  # the report carries timings: its hash would differ in every run
+            # The report is not listed: it carries timings, so its hash would differ in every run.
+            return scene.save(self.folder, [*images.paths, *dense.files])
+
+    def dense(self, photos: PhotoSet, scene: Scene, images: Images, camera_seconds: float) -> Dense:
+        """Run the stages after the cameras, up to where the user wants them to stop."""
+        options = self.options
+        if options.only == "cameras":
+            remove_dense(self.folder)
+            return Dense()
+        from recon3d.pipeline_dense import DenseSettings, DenseStages  # loads torch and the kernels
+        from recon3d.pipeline_report import dense_results
+
+        twins = {photo.key for photo in photos.photos if photo.duplicate_of is not None}
+        originals = np.array([i for i, view in enumerate(scene.registered) if view.key not in twins], np.int64)
+        cameras = scene.pinhole_cameras[originals]
+        sizes = list(zip(cameras.width.tolist(), cameras.height.tolist(), strict=True))
+        wanted = with_preset(options.preset, DenseOptions(options.stereo, options.splats, options.mesh))
+        plan = make_dense_plan(sizes, wanted, self.budget, self.store, options.max_memory, camera_seconds)
+        settings = DenseSettings(
+            options.only, options.depth, plan.options, plan.max_memory_bytes, options.photos.max_pixels
+        )
+        stages = DenseStages(self.work, scene, images, originals, settings)
+        stages.execute()
+        with self.progress.stage("previews"):
+            report = dense_results(stages)
+        return Dense(stages.publish(), stages.metrics, (*plan.notes, *stages.notes), report)
 
     def finish_model(self, photos: PhotoSet, searched: Sequence[Photo], search: CameraSearch, tools: Tools) -> Finished:
         """Return the verified model with uncertainties, in its final world."""
@@ -226,6 +280,7 @@ class _Run:
         search: CameraSearch,
         searched: Sequence[Photo],
         warnings: Sequence[str],
+        dense: Dense | None = None,
     ) -> None:
         """Write ``report.html``."""
         report = ReportInputs(
@@ -238,6 +293,7 @@ class _Run:
             settings=self.options_json(),
             warnings=list(warnings),
             provenance={"recon3d": __version__, **versions()},
+            dense=(dense or Dense()).report,
         )
         with self.progress.stage("writing the report"):
             write_report(report, self.folder / "report.html")
@@ -297,5 +353,5 @@ def versions() -> dict[str, str]:
     """Return the versions of what computes the result."""
     from importlib.metadata import version
 
-    names = ("numpy", "scipy", "pycolmap", "pillow")
+    names = ("numpy", "scipy", "pycolmap", "pillow", "torch", "numba", "scikit-image", "trimesh")
     return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -10,9 +10,10 @@ from itertools import takewhile
 from pathlib import Path
 
 from recon3d.core.errors import UsageError
+from recon3d.scene_dense import DENSE_POINTS, DEPTH, MESH, SPLATS, SPLATS_COMPRESSED
 
 WORK = ".recon3d"  # folder of the stages inside the output folder
-EXPORT_FOLDERS = ("images", "colmap", "colmap_distorted")
+EXPORT_FOLDERS = ("images", "colmap", "colmap_distorted", DEPTH)
 
 
 def default_out(source: str | Path | Sequence[str | Path]) -> Path:
@@ -55,9 +56,17 @@ def check_out(folder: Path, source: str | Path | Sequence[str | Path]) -> None:
                 raise UsageError(what, got=folder / name, fix="choose another --out")
 
 
+def remove_dense(folder: Path) -> None:
+    """Remove depth maps, dense points, splats and mesh of an earlier run; the stages keep them for a later one."""
+    for name in (DENSE_POINTS, SPLATS, SPLATS_COMPRESSED, MESH):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / DEPTH, ignore_errors=True)
+
+
 def remove_exports(folder: Path) -> None:
     """Remove what an earlier run wrote into an output folder, scene.json first, so that no refused model stays."""
     for name in ("scene.json", "transforms.json", "trajectory.tum", "points.ply"):
         (folder / name).unlink(missing_ok=True)
     for name in EXPORT_FOLDERS:
         shutil.rmtree(folder / name, ignore_errors=True)
+    remove_dense(folder)

@@ -7,11 +7,32 @@ import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from recon3d.core.files import atomic_path
 from recon3d.core.progress import Progress
 from recon3d.core.stages import StageResult, StageStore
+from recon3d.report.inputs import DenseResults
+
+Only = Literal["cameras", "points", "splats", "mesh"]
+DepthSource = Literal["stereo", "splats"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """What the stages after the cameras left.
+
+    Args:
+        files: paths in the output folder.
+        metrics: numbers for the scene, JSON-ready.
+        notes: what the user should know, in plain words.
+        report: what the report shows of them.
+    """
+
+    files: tuple[Path, ...] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    report: DenseResults = field(default_factory=DenseResults)
 
 
 @dataclass(frozen=True, eq=False)

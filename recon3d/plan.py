@@ -84,6 +84,11 @@ def _decide(photos: Sequence[Photo], options: SfmOptions, budget: Budget) -> dic
     return {"max_image_size": size if size < wanted else options.max_image_size, "pairs": pairs, "notes": notes}
 
 
+def camera_seconds(photos: Sequence[Photo], plan: Plan, n_threads: int) -> float:
+    """Return how long the cameras take by the plan, within a factor of two."""
+    return _seconds(photos, plan.max_image_size, n_threads)
+
+
 def _pixels(photos: Sequence[Photo], size: int) -> list[float]:
     return [photo.width * photo.height * min(1.0, size / max(photo.width, photo.height)) ** 2 for photo in photos]
 

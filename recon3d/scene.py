@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, Int32, UInt8
 
 from recon3d.core.errors import ShapeError, UsageError
 from recon3d.render.cameras import Cameras
+
+if TYPE_CHECKING:
+    from recon3d.dense import DepthMap
+    from recon3d.render.gaussians import Gaussians
+    from recon3d.render.mesh import Mesh
 
 Status = Literal["registered", "not_registered", "skipped"]
 
@@ -201,6 +206,49 @@ class Scene:
         from recon3d.scene_io import save_scene
 
         return save_scene(self, folder, extra_files)
+
+    def depth(self, key: str) -> DepthMap:
+        """Read the depth map of a registered photo, in the pixels of its undistorted photo in ``images/``.
+
+        Raises:
+            UsageError: no registered photo has that key, or the scene lies in no folder.
+            InputError: the reconstruction made no depth map of it.
+            FormatError: the file is damaged.
+        """
+        from recon3d.scene_dense import load_depth
+
+        self.camera_index(key)
+        return load_depth(self._folder(), key)
+
+    def gaussians(self) -> Gaussians:
+        """Read the splats of the scene, on the CPU.
+
+        Raises:
+            UsageError: the scene lies in no folder.
+            InputError: the reconstruction made none.
+            FormatError: the file is damaged.
+        """
+        from recon3d.scene_dense import load_splats
+
+        return load_splats(self._folder())
+
+    def mesh(self) -> Mesh:
+        """Read the mesh of the scene.
+
+        Raises:
+            UsageError: the scene lies in no folder.
+            InputError: the reconstruction made none.
+            FormatError: the file is damaged.
+        """
+        from recon3d.scene_dense import load_scene_mesh
+
+        return load_scene_mesh(self._folder())
+
+    def _folder(self) -> Path:
+        if self.root is None:
+            fix = "save it first, or load it with Scene.load"
+            raise UsageError("the scene lies in no folder, so it has no depth, splats or mesh", fix=fix)
+        return self.root
 
     @staticmethod
     def load(folder: str | Path) -> Scene:

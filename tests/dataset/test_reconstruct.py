@@ -71,7 +71,7 @@ def outcome(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     extra = tuple(sorted(path.name for path in folder.glob("extra/*")))
     source = [folder / name for name in ("images", "extra") if (folder / name).is_dir()]
     try:
-        scene = reconstruct(source, out=out, sfm=QUICK, quiet=True)
+        scene = reconstruct(source, out=out, sfm=QUICK, only="cameras", quiet=True)
     except ResultError as error:
         return Outcome(truth, extra, out, None, str(error))
     return Outcome(truth, extra, out, scene)

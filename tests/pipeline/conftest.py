@@ -46,8 +46,8 @@ class Run:
         return Run(target / "photos", target / "out", self.scene)
 
     def again(self, **options: Any) -> Scene:
-        """Run once more."""
-        return reconstruct(self.photos, out=self.out, quiet=True, **options)
+        """Run once more, for the cameras unless ``only`` says otherwise."""
+        return reconstruct(self.photos, out=self.out, quiet=True, **{"only": "cameras", **options})
 
 
 @pytest.fixture(scope="session")
@@ -64,7 +64,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 def first(capture: Path) -> Run:
     """The first run; nothing in its folders may be changed."""
     out = capture.parent / "out"
-    return Run(capture, out, reconstruct(capture, out=out, quiet=True, threads=2))
+    return Run(capture, out, reconstruct(capture, out=out, quiet=True, threads=2, only="cameras"))
 
 
 @pytest.fixture

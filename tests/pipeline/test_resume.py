@@ -65,7 +65,8 @@ def test_leftovers_of_a_killed_writer_are_removed(copy: Run, no_workers: None) -
 
 def test_killed_run_resumes_to_the_same_bytes_with_other_threads(first: Run, tmp_path: Path, repository: Path) -> None:
     """One thread, killed once the matches are there; finished in this process: the bytes of two threads unbroken."""
-    code = f"import recon3d; recon3d.reconstruct({str(first.photos)!r}, out={str(tmp_path / 'out')!r}, threads=1)"
+    options = f"out={str(tmp_path / 'out')!r}, threads=1, only='cameras'"
+    code = f"import recon3d; recon3d.reconstruct({str(first.photos)!r}, {options})"
     process = subprocess.Popen([sys.executable, "-c", code], cwd=repository, start_new_session=True, stderr=-3)
     matches = tmp_path / "out/.recon3d/matches/done.json"
     end = time.monotonic() + 90

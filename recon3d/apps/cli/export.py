@@ -20,17 +20,26 @@ from recon3d.scene import Scene
 from recon3d.scene_convert import colmap_from_cameras, pinhole_points, transforms_from_cameras
 from recon3d.scene_io import output_name
 
-Format = Literal["colmap", "colmap-text", "transforms", "tum", "ply"]
-_FILE_NAMES = {"transforms": "transforms.json", "tum": "trajectory.tum", "ply": "points.ply"}
+Format = Literal["colmap", "colmap-text", "transforms", "tum", "ply", "splats-ply", "spz", "glb", "mesh-ply"]
+_FILE_NAMES = {
+    "transforms": "transforms.json",
+    "tum": "trajectory.tum",
+    "ply": "points.ply",
+    "splats-ply": "splats.ply",
+    "spz": "splats.spz",
+    "glb": "mesh.glb",
+    "mesh-ply": "mesh.ply",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Command):
-    """Write the cameras or points of an output folder in the format of another tool.
+    """Write cameras, points, splats or the mesh of an output folder in the format of another tool.
 
     Args:
         scene: output folder of recon3d reconstruct.
-        format: colmap and colmap-text make a folder, transforms (nerfstudio), tum and ply a file.
+        format: colmap and colmap-text make a folder; the others a file: cameras as transforms (nerfstudio) and tum, the
+            sparse points as ply, splats as splats-ply (3DGS) and spz (version 3), the mesh as glb and mesh-ply.
         to: where to write; a folder gets a file of the usual name.
         distorted: cameras of the photos as they were given, instead of the undistorted ones in images/.
     """
@@ -67,8 +76,10 @@ class Export(Command):
             self._write_transforms(scene, target)
         elif self.format == "tum":
             write_tum(target, scene.cameras.world_from_cam, self._names(scene), scene.timestamps)
-        else:
+        elif self.format == "ply":
             _write_points(scene, target)
+        else:
+            _write_dense(scene, self.format, target)
         return (target,)
 
     def _names(self, scene: Scene) -> list[str]:
@@ -97,3 +108,17 @@ def _write_points(scene: Scene, target: Path) -> None:
     colours = {name: points.rgb[:, index] for index, name in enumerate(("red", "green", "blue"))}
     numbers = {"error": points.error_px.astype(np.float32), "sigma": points.sigma.astype(np.float32)}
     write_ply(target, {**table, **colours, **numbers}, comments=[f"one unit is 1 {scene.scale.unit}"])
+
+
+def _write_dense(scene: Scene, file_format: Format, target: Path) -> None:
+    expected = Path(_FILE_NAMES[file_format]).suffix
+    if target.suffix.lower() != expected:
+        raise UsageError(f"the name of a {file_format} file ends with {expected}", got=target.name)
+    if file_format in ("splats-ply", "spz"):
+        from recon3d.render.gaussians.files import save_gaussians
+
+        save_gaussians(target, scene.gaussians())
+    else:
+        from recon3d.render.mesh.files import save_mesh
+
+        save_mesh(target, scene.mesh())
