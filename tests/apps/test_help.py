@@ -91,9 +91,27 @@ def test_help_is_one_screen(recon3d: Run, name: str) -> None:
     assert max(map(len, lines)) <= SCREEN_COLUMNS
 
 
+def test_a_large_command_explains_its_groups_one_by_one(recon3d: Run) -> None:
+    short, every = recon3d("reconstruct", "--help").out, recon3d("reconstruct", "--help", "all").out
+    one = recon3d("reconstruct", "--help", "sfm")
+    assert one.code == 0
+    assert "--sfm.max-features N" in one.out and "--sfm.max-features N" in every
+    assert "--sfm.max-features N" not in short and "max-features" in short
+    assert "--photos." not in one.out
+    wrong = recon3d("reconstruct", "--help", "colours")
+    assert wrong.code == 2
+    assert "no such group" in wrong.err and "sfm" in wrong.err
+
+
+def test_a_brief_group_names_every_option(recon3d: Run) -> None:
+    words = set(recon3d("reconstruct", "--help").out.split())
+    options = options_of(recon3d("reconstruct", "--help", "all").out)
+    assert [name for name in options if name not in words and name.partition(".")[2] not in words] == []
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_documented(recon3d: Run, name: str) -> None:
-    text = recon3d(name, "--help").out
+    text = recon3d(name, "--help", "all").out
     bare = [line for line in text.splitlines() if re.fullmatch(r"  --\S+( \S+)?\s*", line) and len(line) < 31]
     assert not bare
 
@@ -102,7 +120,7 @@ def test_every_option_is_documented(recon3d: Run, name: str) -> None:
 def test_help_and_parser_know_the_same_options(name: str) -> None:
     entry = COMMANDS[name]
     command = getattr(import_module(entry.module), entry.name)
-    assert options_of(help_screen(command, name)) == tyro_options(command)
+    assert options_of(help_screen(command, name, "all")) == tyro_options(command)
 
 
 def test_help_and_parser_agree_on_the_sample() -> None:

@@ -47,8 +47,10 @@ def run_command(command: type[Command], program: str, words: Sequence[str]) -> i
     Returns:
         The exit code; 2 where the words cannot be parsed.
     """
-    if {"-h", "--help"} & set(words):
-        sys.stdout.write(help_screen(command, program))
+    asked = [index for index, word in enumerate(words) if word in ("-h", "--help")]
+    if asked:
+        topic = "".join(words[asked[0] + 1 : asked[0] + 2])
+        sys.stdout.write(help_screen(command, program, "" if topic.startswith("-") else topic))
         return 0
     complaint = io.StringIO()
     try:

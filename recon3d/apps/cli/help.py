@@ -16,9 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from recon3d.apps.cli.documents import field_documents
+from recon3d.core.errors import UsageError
 
 _MIN_WIDTH, _MAX_WIDTH = 60, 120
 _COLUMN = 31
+_SCREEN_LINES = 48
 _SHARED = "every command"
 _METAVARS = {int: "N", float: "X", str: "TEXT", Path: "PATH"}
 
@@ -32,24 +34,53 @@ class _Row:
     is_positional: bool = False
 
 
-def help_screen(command: type[Any], program: str) -> str:
+def help_screen(command: type[Any], program: str, topic: str = "") -> str:
     """Return the help of a command.
 
     Args:
         command: its dataclass; nested dataclasses are groups of options.
         program: its name on the command line.
+        topic: name of a group to show in detail, or ``all``; empty = one screen, where the groups of a large command
+            only name their options.
+
+    Raises:
+        UsageError: there is no such group.
     """
     width = min(max(shutil.get_terminal_size().columns, _MIN_WIDTH), _MAX_WIDTH)
     positional = " ".join(_positional(name, hint) for name, hint, field in _fields(command) if _required(field))
     summary = (inspect.getdoc(command) or "").split("\n\n")[0].replace("``", "")
     lines = [f"usage: {program} {positional} [OPTIONS]".replace("  ", " "), "", *textwrap.wrap(summary, width), ""]
     rows = sorted(_rows(command, ""), key=lambda row: (row.group == _SHARED, not row.is_positional))
-    rows.append(_Row(_SHARED, "-h, --help", "show this help"))
-    for group in dict.fromkeys(row.group for row in rows):
-        lines += [group] if group else []
-        for row in rows:
-            lines += _format(row, width) if row.group == group else []
-    return "\n".join([*lines, ""])
+    rows.append(_Row(_SHARED, "-h, --help [GROUP]", "show this help, or all options of a group, or of all"))
+    groups = list(dict.fromkeys(row.group for row in rows))
+    if topic not in ("", "all"):
+        groups = _named(topic, groups)
+    full = [line for group in groups for line in _group(group, rows, width)]
+    if topic == "" and len(lines) + len(full) > _SCREEN_LINES:
+        full = [line for group in groups for line in _group(group, rows, width, brief=group not in ("", _SHARED))]
+    return "\n".join([*lines, *full, ""])
+
+
+def _named(topic: str, groups: list[str]) -> list[str]:
+    names = {group.partition(":")[0]: group for group in groups if ":" in group}
+    if topic not in names:
+        raise UsageError("the help knows no such group of options", got=topic, expected=", ".join([*names, "all"]))
+    return [names[topic]]
+
+
+def _group(group: str, rows: list[_Row], width: int, brief: bool = False) -> Iterator[str]:
+    """Yield the lines of a group; a brief one only names its options."""
+    mine = [row for row in rows if row.group == group]
+    if not brief:
+        yield from [group] if group else []
+        yield from (line for row in mine for line in _format(row, width))
+        return
+    name = group.partition(":")[0]
+    yield f"{group}; --help {name} explains"
+    words = [row.invocation.split()[0].removeprefix(f"--{name}.") for row in mine]
+    yield from textwrap.wrap(
+        " ".join(words), width, initial_indent=f"  --{name}. ", subsequent_indent="    ", break_on_hyphens=False
+    )
 
 
 def _format(row: _Row, width: int) -> list[str]:
