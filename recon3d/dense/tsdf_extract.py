@@ -56,7 +56,7 @@ def march(
 
     Args:
         chunks: chunk coordinates; chunk c holds the lattice points 64 c to 64 c + 64, ``[c,3]``.
-        field: samples of a chunk ``[65,65,65]``, which of them are known, and which are confirmed; cells with an unknown
+        field: samples of a chunk ``[65,65,65]``, which of them are known and which confirmed; cells with an unknown
             corner or without a confirmed one are left out.
 
     Returns:

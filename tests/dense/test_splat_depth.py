@@ -1,0 +1,103 @@
+"""Depth of splats: planes of flat Gaussians whose depth is known at every pixel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from recon3d.core.errors import UsageError
+from recon3d.dense.splat_depth import SplatDepthOptions, splat_depth, splat_depth_of
+from recon3d.render.cameras import Cameras
+from recon3d.render.gaussians import Gaussians
+
+SIZE = 64
+
+
+def camera(width: int = SIZE, height: int = SIZE) -> Cameras:
+    K = np.array([[[60.0, 0, width / 2], [0, 60.0, height / 2], [0, 0, 1]]])
+    return Cameras(np.eye(4)[None], K, np.array([width]), np.array([height]))
+
+
+def plane(tilt: float, distance: float = 4.0, opacity: float = 8.0, flat: float = 0.002) -> Gaussians:
+    """Flat Gaussians on the plane z = distance + tilt x, in front of a camera at the origin."""
+    u, v = torch.meshgrid(torch.linspace(-4, 4, 60), torch.linspace(-4, 4, 60), indexing="ij")
+    angle = -np.arctan(tilt)
+    x, y = u.reshape(-1) * np.cos(angle), v.reshape(-1)
+    means = torch.stack([x, y, distance + tilt * x], -1).float()
+    quats = torch.tensor([np.cos(angle / 2), 0, np.sin(angle / 2), 0]).float().expand(len(means), 4)
+    scales = torch.tensor([0.1, 0.1, flat]).log().float().expand(len(means), 3)
+    sh = torch.zeros(len(means), 1, 3)
+    return Gaussians(means, quats.clone(), scales.clone(), torch.full((len(means),), opacity), sh)
+
+
+def true_depth(tilt: float, distance: float = 4.0) -> np.ndarray:
+    x = (np.arange(SIZE) + 0.5 - SIZE / 2) / 60.0
+    return np.broadcast_to(distance / (1 - tilt * x), (SIZE, SIZE))
+
+
+def middle(values: np.ndarray) -> np.ndarray:
+    return values[8:-8, 8:-8]
+
+
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+@pytest.mark.parametrize("tilt", [0.0, 0.7, -0.8])
+def test_slanted_planes_are_exact_between_the_centres(tilt: float, backend: str) -> None:
+    depth = splat_depth_of(plane(tilt), camera(), backend=backend)  # type: ignore[arg-type]
+    error = middle(depth.depth_z) / middle(true_depth(tilt)) - 1
+    assert np.abs(error).max() < 2e-3
+    assert np.abs(error).mean() < 5e-4
+
+
+def test_the_median_alone_is_coarser() -> None:
+    exact = splat_depth_of(plane(1.0), camera())
+    median = splat_depth_of(plane(1.0), camera(), SplatDepthOptions(kind="median"))
+    error = [np.abs(middle(one.depth_z) - middle(true_depth(1.0))).mean() for one in (exact, median)]
+    assert error[0] < 0.2 * error[1]
+
+
+def test_sigma_is_the_thickness() -> None:
+    thin = splat_depth_of(plane(0.0, flat=0.002), camera())
+    thick = splat_depth_of(plane(0.0, flat=0.08), camera())
+    assert np.allclose(middle(thin.sigma), 0.002 * 4, rtol=0.1)  # the floor
+    assert np.allclose(middle(thick.sigma), 0.08, rtol=0.15)
+    slanted = splat_depth_of(plane(1.0, flat=0.002), camera())
+    assert middle(slanted.sigma).max() < 0.03  # the slant is no spread
+
+
+def test_two_half_transparent_walls_give_the_first_and_a_large_sigma() -> None:
+    front, back = plane(0.0, 4.0, opacity=-1.0), plane(0.0, 4.5, opacity=8.0)
+    both = Gaussians(
+        *(
+            torch.cat([getattr(one, name) for one in (front, back)])
+            for name in Gaussians.__annotations__
+            if name != "colour_space"
+        )
+    )
+    depth = splat_depth_of(both, camera(), SplatDepthOptions(max_spread=1.0))
+    assert (middle(depth.sigma) > 0.05).all()
+    assert np.allclose(middle(depth.depth_z), 4.5, rtol=1e-3) | np.allclose(middle(depth.depth_z), 4.0, rtol=1e-3)
+    assert np.allclose(middle(splat_depth_of(both, camera(), SplatDepthOptions(max_spread=0.01)).depth_z), 0)
+
+
+def test_what_is_transparent_or_behind_has_no_depth() -> None:
+    behind = plane(0.0, -4.0)
+    assert (splat_depth_of(behind, camera()).depth_z == 0).all()
+    faint = plane(0.0, opacity=-5.0)
+    depth = splat_depth_of(faint, camera())
+    assert (depth.depth_z == 0).all()
+    assert (depth.sigma == 0).all()
+    assert splat_depth_of(plane(0.0)[:0], camera()).coverage == 0
+
+
+def test_sizes_follow_the_cameras() -> None:
+    maps = splat_depth(plane(0.0), camera(), SplatDepthOptions(scale=0.5))
+    assert maps[0].depth_z.shape == (SIZE // 2, SIZE // 2)
+    assert maps[0].coverage == 1
+    assert splat_depth_of(plane(0.3), camera(80, 40)).depth_z.shape == (40, 80)
+    assert splat_depth(plane(0.0), camera()[:0]) == []
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(UsageError, match="min_alpha"):
+        SplatDepthOptions(min_alpha=2.0)
