@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recon3d.render.gaussians.cpu_backward import ByPixels, blend_backward
-from recon3d.render.gaussians.cpu_forward import Blended, blend
+from recon3d.render.gaussians.cpu_forward import blend
 from recon3d.render.gaussians.cpu_harmonics import harmonics_backward, harmonics_forward
 from recon3d.render.gaussians.cpu_projection import (
     PinholeCamera,
@@ -159,39 +159,21 @@ class _Rasterize(torch.autograd.Function):
         centres, shapes, distances, strengths, values = map(_array, (means2d, conics, depths, opacities, features))
         splats = Splats(centres, shapes, distances, frame.radii, strengths, values)
         scene = tile_scene(splats, frame.width, frame.height, frame.options)
-        blended = blend(scene)
-        ctx.splats, ctx.scene, ctx.blended = splats, scene, blended
-        ctx.background = None if background is None else _array(background)
-        image, alpha, expected = _compose(blended, ctx.background)
-        outputs = tuple(torch.from_numpy(value) for value in (image, alpha, expected, blended.median))
-        ctx.expected = expected
-        ctx.mark_non_differentiable(outputs[3])
-        return outputs
+        behind = np.zeros(features.shape[1], np.float32) if background is None else _array(background)
+        blended = blend(scene, behind)
+        ctx.splats, ctx.scene, ctx.behind, ctx.blended = splats, scene, behind, blended
+        outputs = (blended.image, blended.alpha, blended.expected, blended.median)
+        tensors = tuple(torch.from_numpy(value) for value in outputs)
+        ctx.mark_non_differentiable(tensors[3])
+        return tensors
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *by: Tensor) -> tuple[Tensor | None, ...]:
-        by_image, by_alpha, by_expected = (_array(value) for value in by[:3])
-        light = ctx.blended.transmittance
-        alpha = 1 - light
-        share = np.divide(by_expected, alpha, out=np.zeros_like(alpha), where=alpha > 0)
-        by_alpha = by_alpha - share * ctx.expected
-        by_background = None
-        if ctx.background is not None:
-            by_alpha = by_alpha - by_image @ ctx.background
-            by_background = torch.from_numpy(np.tensordot(light, by_image, ((0, 1), (0, 1))).astype(np.float32))
-        grads = blend_backward(ctx.splats, ctx.scene, ctx.blended, ByPixels(by_image, by_alpha, share))
-        ordered = (grads.means2d, grads.conics, grads.depths, grads.opacities, grads.features)
-        return (*(torch.from_numpy(np.ascontiguousarray(value)) for value in ordered), by_background, None)
-
-
-def _compose(blended: Blended, background: Any) -> tuple[Any, Any, Any]:
-    """Return image over its background, alpha and expected depth."""
-    light = blended.transmittance
-    image = blended.image if background is None else blended.image + light[..., None] * background
-    alpha = 1 - light
-    expected = np.divide(blended.depth_sum, alpha, out=np.zeros_like(alpha), where=alpha > 0)
-    return image, alpha, expected
+        by_pixels = ByPixels(*(_array(value) for value in by[:3]))
+        grads = blend_backward(ctx.splats, ctx.scene, ctx.behind, ctx.blended, by_pixels)
+        ordered = (grads.means2d, grads.conics, grads.depths, grads.opacities, grads.features, grads.background)
+        return (*(torch.from_numpy(value) for value in ordered), None)
 
 
 def _array(tensor: Tensor) -> Any:

@@ -1,26 +1,47 @@
 """CPU kernels of the gradients of blending: back to front, from what the forward pass left behind.
 
-What each pair of a tile and a Gaussian contributes is written down, and summed per Gaussian in a second pass in a fixed
-order, so that the bits do not depend on the number of threads.
+One Gaussian after the other passes over the blocks that it touches, with its sums in vector registers. What each pair
+of a tile and a Gaussian contributes is written down, and summed per Gaussian in a second pass in a fixed order, so that
+the bits do not depend on the number of threads.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import log
 from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32
 
 from recon3d.core.kernels import kernel, run_chunks
-from recon3d.render.gaussians.cpu_forward import Blended, exponent, power, row_range, tile_chunks
-from recon3d.render.gaussians.cpu_scene import TILE, Splats, TiledScene
+from recon3d.render.gaussians.cpu_blocks import BLOCKS, block_coordinates, touched_blocks
+from recon3d.render.gaussians.cpu_forward import Blended, tile_chunks
+from recon3d.render.gaussians.cpu_scene import N_SHAPE, TILE, Splats, TiledScene
+from recon3d.render.gaussians.cpu_simd import (
+    bits,
+    both,
+    exp2,
+    fold1,
+    fold2,
+    fold4,
+    fold8,
+    load,
+    lowest_bit,
+    select,
+    spread,
+    spread_from,
+    store,
+    total,
+)
 
 _F = np.float32
-_ZERO, _ONE, _HALF, _MIDDLE = _F(0), _F(1), _F(0.5), _F(7.5)
-_LIGHT, _BEHIND, _LAST, _GRADIENT, _WEIGHT, N_PLANES = 0, 16, 32, 48, 64, 80
-_MOMENTS = 6  # of a pair: sums of the derivative by ln(alpha) times 1, dx, dy, dx^2, dx dy, dy^2
+_ZERO, _HALF, _ONE, _MIDDLE, _LN2 = _F(0), _F(0.5), _F(1), _F(8), _F(log(2))
 _CHUNK = 8192
+# Planes of a block's state, 16 numbers each: light, what lies behind per unit of light, the last Gaussian, the weight,
+# and the derivatives by alpha and by the values.
+_BEHIND, _LAST, _WEIGHT, _BY_ALPHA, _BY_VALUES = 16, 32, 48, 64, 80
+_MOMENTS = 6  # numbers of a pair before its values: sums of dL/d(ln alpha) times 1, u, v, u^2, u v, v^2
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,180 +49,224 @@ class ByPixels:
     """Derivatives of a loss by what :func:`~recon3d.render.gaussians.cpu_forward.blend` returns.
 
     Args:
-        image: by the blended features, ``[h,w,c]``.
-        alpha: by one minus the transmittance, ``[h,w]``.
-        depth_sum: ``[h,w]``.
+        image: ``[h,w,c]``.
+        alpha: ``[h,w]``.
+        expected: ``[h,w]``.
     """
 
     image: Float32[np.ndarray, "h w c"]
     alpha: Float32[np.ndarray, "h w"]
-    depth_sum: Float32[np.ndarray, "h w"]
+    expected: Float32[np.ndarray, "h w"]
 
 
 @dataclass(frozen=True, eq=False)
 class BySplats:
-    """Derivatives of a loss by the fields of :class:`~recon3d.render.gaussians.cpu_scene.Splats`."""
+    """Derivatives of a loss by the fields of :class:`~recon3d.render.gaussians.cpu_scene.Splats` and the background."""
 
     means2d: Float32[np.ndarray, "g 2"]
     conics: Float32[np.ndarray, "g 3"]
     depths: Float32[np.ndarray, " g"]
     opacities: Float32[np.ndarray, " g"]
     features: Float32[np.ndarray, "g c"]
+    background: Float32[np.ndarray, " c"]
 
 
-def blend_backward(splats: Splats, scene: TiledScene, blended: Blended, by: ByPixels) -> BySplats:
-    """Return the derivatives by the Gaussians, given those by the pixels."""
-    lists, c, g = scene.lists, scene.features.shape[1], len(splats.depths)
-    pairs = np.empty((len(lists.ranks), _MOMENTS + 1 + c), np.float32)
-    arrays = (lists.starts, lists.ranks, lists.slots, scene.curves, scene.features, scene.rules, scene.grid.nx)
-    pixels = (blended.transmittance, blended.last, blended.used, by.image, by.alpha, by.depth_sum)
-    size, n_chunks = tile_chunks(scene)
+def blend_backward(
+    splats: Splats, scene: TiledScene, background: Float32[np.ndarray, " c"], blended: Blended, by: ByPixels
+) -> BySplats:
+    """Return the derivatives by the Gaussians and the background, given those by the pixels."""
+    lists, c, g, n = scene.lists, len(background), len(splats.depths), len(scene.order)
     n_tiles = scene.grid.nx * scene.grid.ny
+    pairs = np.empty((len(lists.ranks), 16 * -(-(_MOMENTS + c + 1) // 16)), np.float32)
+    backgrounds = np.zeros((n_tiles, c), np.float32)
+    arrays = (lists.starts, lists.ranks, lists.slots, scene.records, scene.rules, scene.grid.nx, background)
+    pixels = (block_coordinates(), blended.alpha, blended.expected, blended.ends, by.image, by.alpha, by.expected)
+    size, n_chunks = tile_chunks(scene)
     run_chunks(
-        lambda i: _blend_tiles_backward(i * size, min(n_tiles, (i + 1) * size), *arrays, *pixels, pairs), n_chunks
+        lambda i: _unblend_tiles(i * size, min(n_tiles, (i + 1) * size), *arrays, *pixels, pairs, backgrounds),
+        n_chunks,
     )
-    zeros = [np.zeros((g, size), np.float32) for size in (2, 3, 1, 1, c)]
-    inputs = (scene.order, lists.slot_starts, pairs, splats.conics, splats.opacities)
-    n = len(scene.order)
-    run_chunks(lambda i: _sum_pairs(i * _CHUNK, min(n, (i + 1) * _CHUNK), *inputs, *zeros), -(-n // _CHUNK))
-    means2d, conics, depths, opacities, features = zeros
-    return BySplats(means2d, conics, depths[:, 0], opacities[:, 0], features)
+    means2d, conics, features = (np.zeros((g, width), np.float32) for width in (2, 3, c))
+    depths, opacities = np.zeros(g, np.float32), np.zeros(g, np.float32)
+    inputs = (scene.order, lists.slot_starts, pairs, scene.records, splats.opacities)
+    results = (means2d, conics, depths, opacities, features)
+    run_chunks(lambda i: _sum_pairs(i * _CHUNK, min(n, (i + 1) * _CHUNK), *inputs, *results), -(-n // _CHUNK))
+    return BySplats(means2d, conics, depths, opacities, features, _sum_rows(backgrounds))
 
 
 @kernel
 @no_type_check
-def _start_tile(state, by_rows, top, left, lights, last, by_image, by_alpha, by_depth):
-    """Load the pixels of a tile; those beyond the image have no Gaussian."""
-    state[:], by_rows[:] = _ZERO, _ZERO
-    state[:, _LIGHT : _LIGHT + 16] = _ONE
-    state[:, _LAST : _LAST + 16] = -_ONE
-    channels = by_image.shape[2]
-    for y in range(min(TILE, lights.shape[0] - top)):
-        for j in range(min(TILE, lights.shape[1] - left)):
-            state[y, _LIGHT + j] = lights[top + y, left + j]
-            state[y, _LAST + j] = last[top + y, left + j]
-            for k in range(channels):
-                by_rows[y, k, j] = by_image[top + y, left + j, k]
-            by_rows[y, channels, j] = by_depth[top + y, left + j]
-            by_rows[y, channels + 1, j] = by_alpha[top + y, left + j]
-
-
-@kernel
-@no_type_check
-def _gradient_row(state, y, by_rows, features, rank, depth):
-    """Leave the derivative by the weight of a Gaussian in the state."""
-    channels = features.shape[1]
-    for j in range(16):
-        state[y, _GRADIENT + j] = by_rows[y, channels + 1, j] + depth * by_rows[y, channels, j]
-    for k in range(channels):
-        value = features[rank, k]
-        for j in range(16):
-            state[y, _GRADIENT + j] += value * by_rows[y, k, j]
-
-
-@kernel
-@no_type_check
-def _unblend_row(state, y, p0, p1, p2, low, high, number, dy, sums):
-    """Take one Gaussian off a row: restore the light before it, and add up the derivatives by its exponent.
-
-    With Q what is seen behind it per unit of light, ``dL/dalpha = light (G - Q)``.
-    """
-    for j in range(16):
-        x = _F(j) - _MIDDLE
-        p = (p2 * x + p1) * x + p0
-        alpha = power(p if p < high else high)
-        alpha = alpha if p >= low and number <= state[y, _LAST + j] else _ZERO
-        light = state[y, j] / (_ONE - alpha)
-        weight = alpha * light
-        difference = state[y, _GRADIENT + j] - state[y, _BEHIND + j]
-        state[y, j] = light
-        state[y, _BEHIND + j] += alpha * difference
-        state[y, _WEIGHT + j] = weight
-        slope = weight * difference if p < high else _ZERO
-        sums[0, j] += slope
-        sums[0, 16 + j] += slope * dy
-        sums[0, 32 + j] += slope * dy * dy
-
-
-@kernel
-@no_type_check
-def _gather_row(state, y, by_rows, totals):
-    for k in range(len(totals)):
-        for j in range(16):
-            totals[k, j] += state[y, _WEIGHT + j] * by_rows[y, k, j]
-
-
-@kernel
-@no_type_check
-def _write_pair(sums, totals, dx, pair):
-    """Write the moments of a pair about the centre of its Gaussian, and the derivatives by depth and features."""
-    m0, mx, my, mxx, mxy, myy = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
-    for j in range(16):
-        x = _F(j) - _MIDDLE - dx
-        m0 += sums[0, j]
-        mx += sums[0, j] * x
-        mxx += sums[0, j] * x * x
-        my += sums[0, 16 + j]
-        mxy += sums[0, 16 + j] * x
-        myy += sums[0, 32 + j]
-    pair[0], pair[1], pair[2], pair[3], pair[4], pair[5] = m0, mx, my, mxx, mxy, myy
-    for k in range(len(totals)):
-        total = _ZERO
-        for j in range(16):
-            total += totals[k, j]
-        pair[_MOMENTS + k] = total
-
-
-@kernel
-@no_type_check
-def _unblend_pair(i, curve, rank, features, rules, left, top, state, by_rows, sums, totals):
-    first, last = row_range(curve, top)
-    sums[:], totals[:] = _ZERO, _ZERO
-    for y in range(first, last):
-        p0, p1, p2 = exponent(curve, left, top, y)
-        dy = _F(y) + (top + _HALF - curve[1])
-        _gradient_row(state, y, by_rows, features, rank, curve[7])
-        _unblend_row(state, y, p0, p1, p2, rules[0], rules[1], _F(i), dy, sums)
-        _gather_row(state, y, by_rows, totals)
-
-
-@kernel
-@no_type_check
-def _blend_tiles_backward(
-    first, stop, starts, ranks, slots, curves, features, rules, nx,
-    lights, last, used, by_image, by_alpha, by_depth, pairs,
+def _start_tile(
+    state, planes, top, left, background, alpha, expected, ends, by_image, by_alpha, by_expected, by_background
 ):  # fmt: skip
-    channels = features.shape[1]
-    state = np.empty((16, N_PLANES), np.float32)
-    by_rows = np.empty((16, channels + 2, 16), np.float32)
-    sums, totals = np.empty((1, 48), np.float32), np.empty((channels + 1, 16), np.float32)
+    """Load the pixels of a tile, add up the derivative by the background; pixels beyond the image have no Gaussian."""
+    channels = len(background)
+    state[:] = _ZERO
+    for block in range(BLOCKS):
+        store(state, block * planes, load(ends, block * 16))
+        store(state, block * planes + _LAST, load(ends, block * 16 + 256))
+    for y in range(min(TILE, alpha.shape[0] - top)):
+        for x in range(min(TILE, alpha.shape[1] - left)):
+            place = (y // 4 * 4 + x // 4) * planes + y % 4 * 4 + x % 4
+            opaque, depth, light = alpha[top + y, left + x], expected[top + y, left + x], state[place]
+            share = by_expected[top + y, left + x] / opaque if opaque > _ZERO else _ZERO
+            behind = _ZERO
+            for k in range(channels):
+                value = by_image[top + y, left + x, k]
+                state[place + _BY_VALUES + 16 * k] = value
+                behind += value * background[k]
+                by_background[k] += value * light
+            state[place + _BEHIND] = behind
+            state[place + _BY_VALUES + 16 * channels] = share
+            state[place + _BY_ALPHA] = by_alpha[top + y, left + x] - share * depth
+
+
+@kernel
+@no_type_check
+def _last_numbers(ends, out):
+    """Write for each block the last number of its pixels."""
+    for block in range(BLOCKS):
+        most = -_ONE
+        for lane in range(16):
+            most = max(most, ends[1, block * 16 + lane])
+        out[block] = most
+
+
+@kernel
+@no_type_check
+def _unblend_pair(touched, number, a, b, c, d, e, record, rules, coordinates, state, planes, pair):
+    """Take one Gaussian off the blocks of a tile and write what the pair contributes.
+
+    With Q what is seen behind a Gaussian per unit of light, and G the derivative by its weight, it is
+    ``dL/dalpha = light (G - Q)``.
+    """
+    low, high = spread(rules[0]), spread(rules[1])
+    a_, b_, c_, d_, e_, l_ = spread(a), spread(b), spread(c), spread(d), spread(e), spread(record[5])
+    f0, f1, f2, f3 = spread(record[8]), spread(record[9]), spread(record[10]), spread(record[11])
+    s = su = sv = suu = suv = svv = g0 = g1 = g2 = g3 = spread(_ZERO)
+    while touched:
+        block = lowest_bit(touched)
+        touched &= touched - 1
+        base, x, y = block * planes, load(coordinates, block * 32), load(coordinates, block * 32 + 16)
+        u, v = a_ * x + (b_ * y + c_), d_ * y + e_
+        power = l_ - u * u - v * v
+        drawn = both(power >= low, load(state, base + _LAST) >= number)
+        alpha = select(drawn, exp2(select(power < high, power, high)), _ZERO)
+        light = load(state, base) / (_ONE - alpha)
+        weight = alpha * light
+        store(state, base, light)
+        by0, by1 = load(state, base + _BY_VALUES), load(state, base + _BY_VALUES + 16)
+        by2, by3 = load(state, base + _BY_VALUES + 32), load(state, base + _BY_VALUES + 48)
+        by_weight = load(state, base + _BY_ALPHA) + f0 * by0 + f1 * by1 + f2 * by2 + f3 * by3
+        if planes > _BY_VALUES + 64:
+            for k in range(N_SHAPE + 4, len(record)):
+                by_weight = by_weight + spread_from(record, k) * load(state, base + _BY_VALUES + (k - N_SHAPE) * 16)
+            store(state, base + _WEIGHT, weight)
+        behind = load(state, base + _BEHIND)
+        difference = by_weight - behind
+        store(state, base + _BEHIND, behind + alpha * difference)
+        slope = select(power < high, weight * difference, _ZERO)
+        g0, g1, g2, g3 = g0 + weight * by0, g1 + weight * by1, g2 + weight * by2, g3 + weight * by3
+        along_u, along_v = slope * u, slope * v
+        s, su, sv = s + slope, su + along_u, sv + along_v
+        suu, suv, svv = suu + along_u * u, suv + along_u * v, svv + along_v * v
+    zero = spread(_ZERO)
+    first = fold2(fold4(fold8(s, su), fold8(sv, suu)), fold4(fold8(suv, svv), fold8(g0, g1)))
+    store(pair, 0, fold1(first, fold2(fold4(fold8(g2, g3), zero), zero)))
+
+
+@kernel
+@no_type_check
+def _unblend_values(touched, state, planes, pair):
+    """Write the derivatives by the values behind the first four of a Gaussian, whose weights are known."""
+    for plane in range(_BY_VALUES + 64, planes, 16):
+        sums, rest = spread(_ZERO), touched
+        while rest:
+            base = lowest_bit(rest) * planes
+            rest &= rest - 1
+            sums = sums + load(state, base + _WEIGHT) * load(state, base + plane)
+        place = _MOMENTS + (plane - _BY_VALUES) // 16
+        if place < len(pair):
+            pair[place] = total(sums)
+
+
+@kernel
+@no_type_check
+def _unblend_tile(begin, end, ranks, slots, records, rules, x, y, lasts, coordinates, state, planes, pairs):
+    """Take the Gaussians of a tile off again, last one first."""
+    for i in range(end - 1, begin - 1, -1):
+        record, pair, number = records[ranks[i]], pairs[slots[i]], _F(i - begin)
+        a, b, d = record[2], record[3], record[4]
+        dx, dy = x - record[0], y - record[1]
+        c, e = a * dx + b * dy, d * dy
+        touched = bits(load(lasts, 0) >= number)
+        if touched != 0:
+            touched &= touched_blocks(a, b, c, d, e, record[5] - rules[0], -dx, record[6], coordinates)
+        if touched == 0:
+            pair[:] = _ZERO
+            continue
+        _unblend_pair(touched, number, a, b, c, d, e, record, rules, coordinates, state, planes, pair)
+        if planes > _BY_VALUES + 64:
+            _unblend_values(touched, state, planes, pair)
+
+
+@kernel
+@no_type_check
+def _unblend_tiles(
+    first, stop, starts, ranks, slots, records, rules, nx, background,
+    coordinates, alpha, expected, ends, by_image, by_alpha, by_expected, pairs, backgrounds,
+):  # fmt: skip
+    planes = _BY_VALUES + 16 * (records.shape[1] - N_SHAPE)
+    state, lasts = np.empty(BLOCKS * planes, np.float32), np.empty(BLOCKS, np.float32)
     for tile in range(first, stop):
         left, top = tile % nx * TILE, tile // nx * TILE
-        _start_tile(state, by_rows, top, left, lights, last, by_image, by_alpha, by_depth)
-        for i in range(starts[tile] + used[tile], starts[tile + 1]):
-            pairs[slots[i]] = _ZERO
-        for i in range(starts[tile] + used[tile] - 1, starts[tile] - 1, -1):
-            rank, number = ranks[i], i - starts[tile]
-            curve = curves[rank]
-            _unblend_pair(number, curve, rank, features, rules, _F(left), _F(top), state, by_rows, sums, totals)
-            _write_pair(sums, totals, curve[0] - _F(left + 8), pairs[slots[i]])
+        _start_tile(
+            state, planes, top, left, background, alpha, expected, ends[tile],
+            by_image, by_alpha, by_expected, backgrounds[tile],
+        )  # fmt: skip
+        _last_numbers(ends[tile], lasts)
+        x, y = _F(left) + _MIDDLE, _F(top) + _MIDDLE
+        begin, end = starts[tile], starts[tile + 1]
+        _unblend_tile(begin, end, ranks, slots, records, rules, x, y, lasts, coordinates, state, planes, pairs)
+
+
+@kernel
+@no_type_check
+def _sum_slots(pairs, start, stop, out):
+    """Add up the pairs of one Gaussian."""
+    for part in range(0, len(out), 16):
+        sums = spread(_ZERO)
+        for slot in range(start, stop):
+            sums = sums + load(pairs, slot * len(out) + part)
+        store(out, part, sums)
 
 
 @kernel
 @no_type_check
 def _sum_pairs(
-    start, stop, order, slot_starts, pairs, conics, opacities, means2d, by_conics, depths, by_opacities, features
-):
-    total = np.empty(pairs.shape[1], np.float32)
+    start, stop, order, slot_starts, pairs, records, opacities,
+    by_means2d, by_conics, by_depths, by_opacities, by_features,
+):  # fmt: skip
+    sums, channels = np.empty(pairs.shape[1], np.float32), by_features.shape[1]
     for i in range(start, stop):
-        g = order[i]
-        total[:] = _ZERO
-        for slot in range(slot_starts[i], slot_starts[i + 1]):
-            for k in range(len(total)):
-                total[k] += pairs[slot, k]
-        a, b, c = conics[g, 0], conics[g, 1], conics[g, 2]
-        means2d[g, 0], means2d[g, 1] = a * total[1] + b * total[2], b * total[1] + c * total[2]
-        by_conics[g, 0], by_conics[g, 1], by_conics[g, 2] = -_HALF * total[3], -total[4], -_HALF * total[5]
-        by_opacities[g, 0], depths[g, 0] = total[0] / opacities[g], total[_MOMENTS + features.shape[1]]
-        for k in range(features.shape[1]):
-            features[g, k] = total[_MOMENTS + k]
+        g, a, b, d = order[i], records[i, 2], records[i, 3], records[i, 4]
+        _sum_slots(pairs, slot_starts[i], slot_starts[i + 1], sums)
+        by_opacities[g] = sums[0] / opacities[g]
+        by_means2d[g, 0], by_means2d[g, 1] = _F(2) * _LN2 * a * sums[1], _F(2) * _LN2 * (b * sums[1] + d * sums[2])
+        p, q, r = _ONE / a, b / (a * d), _ONE / d
+        by_conics[g, 0] = -_HALF * (p * p * sums[3] - _F(2) * p * q * sums[4] + q * q * sums[5])
+        by_conics[g, 1], by_conics[g, 2] = r * (q * sums[5] - p * sums[4]), -_HALF * r * r * sums[5]
+        for k in range(channels):
+            by_features[g, k] = sums[_MOMENTS + k]
+        by_depths[g] = sums[_MOMENTS + channels]
+
+
+@kernel
+@no_type_check
+def _sum_rows(rows):
+    """Return the sum of rows, added in their order."""
+    sums = np.zeros(rows.shape[1])
+    for i in range(len(rows)):
+        for k in range(rows.shape[1]):
+            sums[k] += rows[i, k]
+    return sums.astype(np.float32)

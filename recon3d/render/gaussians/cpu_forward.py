@@ -1,27 +1,39 @@
-"""CPU kernels that blend the Gaussians of each tile front to back.
+"""CPU kernels that blend the Gaussians of each tile front to back, a block of 4x4 pixels at a time.
 
-The pixels of a tile are kept as rows of 16 numbers per quantity, and every loop over such a row has a fixed length and
-no branch, which compilers turn into a few vector instructions.
+The Gaussians of a tile come in batches. For each of a batch the blocks that it touches are found and its place is
+appended to their lists; then each block runs through its list with its pixels in vector registers.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, floor
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32
 
 from recon3d.core.kernels import kernel, run_chunks
-from recon3d.render.gaussians.cpu_scene import TILE, TiledScene
+from recon3d.render.gaussians.cpu_blocks import BLOCKS, block_coordinates, touched_blocks
+from recon3d.render.gaussians.cpu_scene import N_SHAPE, TILE, TiledScene
+from recon3d.render.gaussians.cpu_simd import (
+    bits,
+    exp2,
+    load,
+    lowest_bit,
+    magnitude,
+    select,
+    spread,
+    spread_from,
+    store,
+)
 
 _F = np.float32
-_ZERO, _ONE, _HALF, _MIDDLE = _F(0), _F(1), _F(0.5), _F(7.5)
-# 2^q on [-1,0] to a relative error of 8e-8: Chebyshev-like fit, exact at 0.
-_E1, _E2, _E3, _E4, _E5 = _F(0.69314372), _F(0.24018014), _F(0.055297339), _F(0.0092057771), _F(0.00094489557)
-_LIGHT, _LAST, _DEPTH, _MEDIAN, _WEIGHT, N_PLANES = 0, 16, 32, 48, 64, 80
-_CHECK = 8  # Gaussians between two looks at whether a tile is complete
+_ZERO, _ONE, _HALF, _MIDDLE = _F(0), _F(1), _F(0.5), _F(8)
+BATCH = 128
+# Planes of a block's state, 16 numbers each; the values follow.
+_LIGHT, _LAST, _MEDIAN, _VALUES = 0, 16, 32, 48
+# Numbers of a Gaussian in a batch: a, b, c, d, e, l; then its place in the tile's list, its depth and four values.
+_NUMBER, _DEPTH, _FIRST, _LOCAL = 6, 7, 8, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,20 +41,19 @@ class Blended:
     """What the image looks like, and what the backward pass needs.
 
     Args:
-        image: without background, ``[h,w,c]``.
-        transmittance: what is left behind all Gaussians, ``[h,w]``.
-        depth_sum: blend-weighted sum of depths, ``[h,w]``.
+        image: over the background, ``[h,w,c]``.
+        alpha: one minus the transmittance behind all Gaussians, ``[h,w]``.
+        expected: blend-weighted mean depth, ``[h,w]``.
         median: depth at which the transmittance falls to one half, ``[h,w]``.
-        last: place in the tile's list of the last Gaussian that was blended, -1 = none, ``[h,w]``.
-        used: how many Gaussians of each tile were looked at, ``[tiles]``.
+        ends: for each tile and block the transmittance behind all Gaussians, and the place in the tile's list of the
+            last one that was blended, -1 = none, ``[tiles,2,256]``.
     """
 
     image: Float32[np.ndarray, "h w c"]
-    transmittance: Float32[np.ndarray, "h w"]
-    depth_sum: Float32[np.ndarray, "h w"]
+    alpha: Float32[np.ndarray, "h w"]
+    expected: Float32[np.ndarray, "h w"]
     median: Float32[np.ndarray, "h w"]
-    last: Float32[np.ndarray, "h w"]
-    used: Int32[np.ndarray, " tiles"]
+    ends: Float32[np.ndarray, "tiles 2 256"]
 
 
 def tile_chunks(scene: TiledScene) -> tuple[int, int]:
@@ -52,14 +63,15 @@ def tile_chunks(scene: TiledScene) -> tuple[int, int]:
     return size, -(-n_tiles // size)
 
 
-def blend(scene: TiledScene) -> Blended:
-    """Blend the Gaussians of a scene front to back."""
-    h, w, c = scene.height, scene.width, scene.features.shape[1]
+def blend(scene: TiledScene, background: Float32[np.ndarray, " c"]) -> Blended:
+    """Blend the Gaussians of a scene front to back, over a background."""
+    h, w, c = scene.height, scene.width, len(background)
     n_tiles = scene.grid.nx * scene.grid.ny
-    light, depth_sum, median, last = (np.empty((h, w), np.float32) for _ in range(4))
-    out = Blended(np.empty((h, w, c), np.float32), light, depth_sum, median, last, np.zeros(n_tiles, np.int32))
-    arrays = (scene.lists.starts, scene.lists.ranks, scene.curves, scene.features, scene.rules, scene.grid.nx)
-    results = (out.image, out.transmittance, out.depth_sum, out.median, out.last, out.used)
+    alpha, expected, median = (np.empty((h, w), np.float32) for _ in range(3))
+    ends = np.empty((n_tiles, 2, TILE * TILE), np.float32)
+    out = Blended(np.empty((h, w, c), np.float32), alpha, expected, median, ends)
+    arrays = (scene.lists.starts, scene.lists.ranks, scene.records, scene.rules, scene.grid.nx, background)
+    results = (block_coordinates(), out.image, alpha, expected, median, ends)
     size, n_chunks = tile_chunks(scene)
     run_chunks(lambda i: _blend_tiles(i * size, min(n_tiles, (i + 1) * size), *arrays, *results), n_chunks)
     return out
@@ -67,129 +79,168 @@ def blend(scene: TiledScene) -> Blended:
 
 @kernel
 @no_type_check
-def power(q):
-    """Return ``2^(8 q)``; relative error below 1e-6 for q in [-1,0]."""
-    value = ((((_E5 * q + _E4) * q + _E3) * q + _E2) * q + _E1) * q + _ONE
-    value *= value
-    value *= value
-    return value * value
+def _fill_batch(start, stop, begin, ranks, records, depth_at, rules, x, y, alive, coordinates, local, lists, counts):
+    """Write some Gaussians of a tile relative to its middle (x, y), and the lists of its blocks."""
+    counts[:] = 0
+    for i in range(start, stop):
+        record = records[ranks[i]]
+        a, b, d = record[2], record[3], record[4]
+        dx, dy = x - record[0], y - record[1]
+        c, e = a * dx + b * dy, d * dy
+        touched = alive & touched_blocks(a, b, c, d, e, record[5] - rules[0], -dx, record[6], coordinates)
+        if touched == 0:
+            continue
+        j = i - start
+        local[j, 0], local[j, 1], local[j, 2], local[j, 3], local[j, 4], local[j, 5] = a, b, c, d, e, record[5]
+        local[j, _NUMBER], local[j, _DEPTH] = i - begin, record[depth_at]
+        local[j, _FIRST], local[j, _FIRST + 1] = record[N_SHAPE], record[N_SHAPE + 1]
+        local[j, _FIRST + 2], local[j, _FIRST + 3] = record[N_SHAPE + 2], record[N_SHAPE + 3]
+        while touched:
+            block = lowest_bit(touched)
+            touched &= touched - 1
+            lists[block, counts[block]] = j
+            counts[block] += 1
 
 
 @kernel
 @no_type_check
-def row_range(curve, top):
-    """Return the rows of a tile that a Gaussian touches."""
-    middle, half = curve[1] - top - _HALF, curve[6] + _F(1e-3)
-    first, last = max(ceil(middle - half), _ZERO), min(floor(middle + half), _F(TILE - 1))
-    return int(first), int(last) + 1
-
-
-@kernel
-@no_type_check
-def exponent(curve, left, top, y):
-    """Return the coefficients of the exponent of a Gaussian along a row, as a polynomial about the row's middle."""
-    dy = _F(y) + (top + _HALF - curve[1])
-    x = curve[0] - (left + _F(8)) + curve[2] * dy
-    return curve[5] - curve[3] * dy * dy - curve[4] * x * x, _F(2) * curve[4] * x, -curve[4]
-
-
-@kernel
-@no_type_check
-def _weigh_row(state, y, p0, p1, p2, low, high, stop, number, depth):
-    """Advance transmittance, depths and last Gaussian of a row by one Gaussian, and leave its weights in the state."""
-    for j in range(16):
-        x = _F(j) - _MIDDLE
-        p = (p2 * x + p1) * x + p0
-        alpha = power(p if p < high else high)
-        alpha = alpha if p >= low else _ZERO
-        light = state[y, j]
+def _blend_block(block, places, n, local, rules, coordinates, state, base, weights):
+    """Blend up to ``n`` Gaussians into a block; return how many it took, and whether light is left behind them."""
+    x, y = load(coordinates, block * 32), load(coordinates, block * 32 + 16)
+    low, high, stop = spread(rules[0]), spread(rules[1]), spread(rules[2])
+    light, last, median = load(state, base), load(state, base + _LAST), load(state, base + _MEDIAN)
+    v0, v1 = load(state, base + _VALUES), load(state, base + _VALUES + 16)
+    v2, v3 = load(state, base + _VALUES + 32), load(state, base + _VALUES + 48)
+    k, left = 0, 1
+    while k < n and left != 0:
+        o = places[k] * _LOCAL
+        u = spread_from(local, o) * x + (spread_from(local, o + 1) * y + spread_from(local, o + 2))
+        v = spread_from(local, o + 3) * y + spread_from(local, o + 4)
+        power = spread_from(local, o + 5) - u * u - v * v
+        alpha = select(power >= low, exp2(select(power < high, power, high)), _ZERO)
         weight = alpha * light
         after = light - weight
         open_ = after > stop
-        weight = weight if open_ else _ZERO
-        state[y, j] = after if open_ else -abs(light)
-        state[y, _LAST + j] = number if weight > _ZERO else state[y, _LAST + j]
-        state[y, _DEPTH + j] += weight * depth
-        state[y, _MEDIAN + j] = depth if light > _HALF else state[y, _MEDIAN + j]
-        state[y, _WEIGHT + j] = weight
+        left = bits(open_)
+        weight = select(open_, weight, _ZERO)
+        median = select(light > _HALF, spread_from(local, o + _DEPTH), median)
+        last = select(weight > _ZERO, spread_from(local, o + _NUMBER), last)
+        light = select(open_, after, _ZERO - magnitude(light))
+        v0 = v0 + weight * spread_from(local, o + _FIRST)
+        v1 = v1 + weight * spread_from(local, o + _FIRST + 1)
+        v2 = v2 + weight * spread_from(local, o + _FIRST + 2)
+        v3 = v3 + weight * spread_from(local, o + _FIRST + 3)
+        store(weights, k * 16, weight)
+        k += 1
+    store(state, base, light)
+    store(state, base + _LAST, last)
+    store(state, base + _MEDIAN, median)
+    store(state, base + _VALUES, v0)
+    store(state, base + _VALUES + 16, v1)
+    store(state, base + _VALUES + 32, v2)
+    store(state, base + _VALUES + 48, v3)
+    return k, left != 0
 
 
 @kernel
 @no_type_check
-def _add_row(state, y, total, features, rank):
-    for k in range(features.shape[1]):
-        value = features[rank, k]
-        for j in range(16):
-            total[y, k, j] += state[y, _WEIGHT + j] * value
+def _add_values(places, n, weights, start, ranks, records, first, state, base):
+    """Add the values from ``first`` on, four at a time, to a block whose weights are known."""
+    for group in range(first, records.shape[1], 4):
+        plane = base + _VALUES + (group - N_SHAPE) * 16
+        v0, v1 = load(state, plane), load(state, plane + 16)
+        v2, v3 = load(state, plane + 32), load(state, plane + 48)
+        for k in range(n):
+            o, weight = ranks[start + places[k]] * records.shape[1] + group, load(weights, k * 16)
+            v0 = v0 + weight * spread_from(records, o)
+            v1 = v1 + weight * spread_from(records, o + 1)
+            v2 = v2 + weight * spread_from(records, o + 2)
+            v3 = v3 + weight * spread_from(records, o + 3)
+        store(state, plane, v0)
+        store(state, plane + 16, v1)
+        store(state, plane + 32, v2)
+        store(state, plane + 48, v3)
 
 
 @kernel
 @no_type_check
-def _is_complete(state):
-    most = -_ONE
-    for y in range(16):
-        for j in range(16):
-            most = state[y, j] if state[y, j] > most else most
-    return most < _ZERO
+def _start_tile(state, planes, rows, columns):
+    """Empty the state of a tile, and return its blocks in the image as bits; pixels beyond the image are complete."""
+    state[:] = _ZERO
+    alive = 0
+    for block in range(BLOCKS):
+        left, top, base = block % 4 * 4, block // 4 * 4, block * planes
+        if top < rows and left < columns:
+            alive |= 1 << block
+        for lane in range(16):
+            inside = top + lane // 4 < rows and left + lane % 4 < columns
+            state[base + lane] = _ONE if inside else -_ONE
+            state[base + _LAST + lane] = -_ONE
+    return alive
 
 
 @kernel
 @no_type_check
-def _start_tile(state, total, rows, columns):
-    """Empty the state of a tile; pixels beyond the image are complete."""
-    total[:] = _ZERO
-    for y in range(16):
-        for j in range(16):
-            state[y, j] = _ONE if y < rows and j < columns else -_ONE
-            state[y, _LAST + j] = -_ONE
-            state[y, _DEPTH + j] = _ZERO
-            state[y, _MEDIAN + j] = _ZERO
-
-
-@kernel
-@no_type_check
-def _finish_tile(state, total, top, left, rows, columns, image, lights, depth_sum, median, last):
+def _finish_tile(state, planes, top, left, rows, columns, background, image, alpha, expected, median, ends):
+    channels = len(background)
     for y in range(rows):
-        for j in range(columns):
-            light = abs(state[y, j])
-            for k in range(image.shape[2]):
-                image[top + y, left + j, k] = total[y, k, j]
-            lights[top + y, left + j] = light
-            depth_sum[top + y, left + j] = state[y, _DEPTH + j]
-            median[top + y, left + j] = state[y, _MEDIAN + j] if light <= _HALF else _ZERO
-            last[top + y, left + j] = state[y, _LAST + j]
+        for x in range(columns):
+            place = (y // 4 * 4 + x // 4) * planes + y % 4 * 4 + x % 4
+            light = abs(state[place])
+            for k in range(channels):
+                image[top + y, left + x, k] = state[place + _VALUES + 16 * k] + light * background[k]
+            opaque = _ONE - light
+            depth = state[place + _VALUES + 16 * channels]
+            alpha[top + y, left + x] = opaque
+            expected[top + y, left + x] = depth / opaque if opaque > _ZERO else _ZERO
+            median[top + y, left + x] = state[place + _MEDIAN] if light <= _HALF else _ZERO
+    for block in range(BLOCKS):
+        store(ends, block * 16, magnitude(load(state, block * planes)))
+        store(ends, block * 16 + 256, load(state, block * planes + _LAST))
 
 
 @kernel
 @no_type_check
-def _blend_tile(start, stop, ranks, curves, features, rules, left, top, state, total):
-    """Blend one tile; return how many of its Gaussians were looked at."""
-    for i in range(start, stop):
-        rank = ranks[i]
-        first, last = row_range(curves[rank], top)
-        for y in range(first, last):
-            p0, p1, p2 = exponent(curves[rank], left, top, y)
-            number, depth = _F(i - start), curves[rank, 7]
-            _weigh_row(state, y, p0, p1, p2, rules[0], rules[1], rules[2], number, depth)
-            _add_row(state, y, total, features, rank)
-        if (i - start) % _CHECK == _CHECK - 1 and _is_complete(state):
-            return i + 1 - start
-    return stop - start
+def _blend_tile(
+    begin, end, ranks, records, depth_at, rules, x, y, alive, coordinates, state, planes, local, lists, counts, weights
+):  # fmt: skip
+    """Blend one tile, batch after batch, until no light is left."""
+    channels = (planes - _VALUES) // 16
+    for start in range(begin, end, BATCH):
+        stop = min(start + BATCH, end)
+        _fill_batch(start, stop, begin, ranks, records, depth_at, rules, x, y, alive, coordinates, local, lists, counts)
+        for block in range(BLOCKS):
+            if counts[block] == 0:
+                continue
+            places, base = lists[block], block * planes
+            n, open_ = _blend_block(block, places, counts[block], local, rules, coordinates, state, base, weights)
+            if channels > 4:
+                _add_values(places, n, weights, start, ranks, records, N_SHAPE + 4, state, base)
+            if not open_:
+                alive &= ~(1 << block)
+        if alive == 0:
+            break
 
 
 @kernel
 @no_type_check
 def _blend_tiles(
-    first, stop, starts, ranks, curves, features, rules, nx, image, lights, depth_sum, median, last, used
+    first, stop, starts, ranks, records, rules, nx, background, coordinates, image, alpha, expected, median, ends
 ):  # fmt: skip
-    state = np.empty((16, N_PLANES), np.float32)
-    total = np.empty((16, features.shape[1], 16), np.float32)
-    height, width = lights.shape
+    channels = len(background)
+    planes = _VALUES + 16 * (records.shape[1] - N_SHAPE)
+    state, weights = np.empty(BLOCKS * planes, np.float32), np.empty(BATCH * 16, np.float32)
+    local = np.empty((BATCH, _LOCAL), np.float32)
+    lists, counts = np.empty((BLOCKS, BATCH), np.int32), np.empty(BLOCKS, np.int64)
+    height, width = alpha.shape
     for tile in range(first, stop):
         left, top = tile % nx * TILE, tile // nx * TILE
         rows, columns = min(TILE, height - top), min(TILE, width - left)
-        _start_tile(state, total, rows, columns)
-        used[tile] = _blend_tile(
-            starts[tile], starts[tile + 1], ranks, curves, features, rules, _F(left), _F(top), state, total
-        )
-        _finish_tile(state, total, top, left, rows, columns, image, lights, depth_sum, median, last)
+        alive = _start_tile(state, planes, rows, columns)
+        _blend_tile(
+            starts[tile], starts[tile + 1], ranks, records, N_SHAPE + channels, rules,
+            _F(left) + _MIDDLE, _F(top) + _MIDDLE, alive, coordinates, state, planes, local, lists, counts, weights,
+        )  # fmt: skip
+        _finish_tile(
+            state, planes, top, left, rows, columns, background, image, alpha, expected, median, ends[tile]
+        )  # fmt: skip

@@ -13,11 +13,11 @@ from recon3d.core.kernels import kernel, run_chunks
 from recon3d.render.gaussians.cpu_tiles import TileGrid, TileLists, bin_ellipses, depth_order
 from recon3d.render.gaussians.options import RasterOptions
 
-TILE = 16  # pixels; rows of a tile are what the vector units work on
-N_CURVE = 8
+TILE = 16  # pixels
+N_SHAPE = 8  # numbers of a record before its values
 _CHUNK = 8192
-_LOG2_E = 1.4426950408889634
-_LEAST_ALPHA = 1e-6  # where the approximation of the exponential ends; no weaker Gaussian can be seen
+_HALF_LOG2_E = 0.5 * 1.4426950408889634
+_LEAST_ALPHA = 1e-6  # no weaker Gaussian can be seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,21 +45,22 @@ class Splats:
 class TiledScene:
     """Visible Gaussians in depth order and the tiles they touch.
 
+    The opacity of a Gaussian at an offset (dx, dy) from its centre is ``2^(l - u^2 - v^2)`` with ``u = a dx + b dy``
+    and ``v = d dy``: the Cholesky factor of its conic, which loses nothing however thin the Gaussian is.
+
     Args:
-        order: their indices, ``[n]``.
-        curves: centre x y, slope of the ridge dx/dy, then in eighths of powers of two: fall along the ridge per dy^2,
-            fall along x per dx^2, logarithm of the opacity; half height of the ellipse; depth. ``[n,8]``.
-        features: what is blended, ``[n,c]``.
+        order: indices of the Gaussians, ``[n]``.
+        records: centre x, y, then a, b, d, l, half width and half height of the visible ellipse; from place 8 on the
+            features and the depth, filled up with zeros to a multiple of four, ``[n,8+v]``.
         lists: the Gaussians of each tile.
         grid: the tiles.
         width: of the image in pixels.
         height: of the image in pixels.
-        rules: in eighths of powers of two the least and the greatest alpha; and the least transmittance, ``[3]``.
+        rules: binary logarithms of the least and the greatest alpha; and the least transmittance, ``[3]``.
     """
 
     order: Int32[np.ndarray, " n"]
-    curves: Float32[np.ndarray, "n 8"]
-    features: Float32[np.ndarray, "n c"]
+    records: Float32[np.ndarray, "n v"]
     lists: TileLists
     grid: TileGrid
     width: int
@@ -74,19 +75,18 @@ def tile_scene(splats: Splats, width: int, height: int, options: RasterOptions) 
         ResourceError: there are too many pairs of Gaussians and tiles.
     """
     least = max(options.min_alpha, _LEAST_ALPHA)
-    visible = _visible(splats, least)
-    order = depth_order(splats.depths, visible)
-    curves, ellipses = np.empty((len(order), N_CURVE), np.float32), np.empty((len(order), 9))
-    arrays = (order, splats.means2d, splats.conics, splats.depths, splats.radii, splats.opacities)
-    n = len(order)
+    order = depth_order(splats.depths, _visible(splats, least))
+    n, c = len(order), splats.features.shape[1]
+    records = np.zeros((n, N_SHAPE + 4 * (c // 4 + 1)), np.float32)
+    boxes = np.empty((n, 2), np.float32)
+    arrays = (order, splats.means2d, splats.conics, splats.depths, splats.radii, splats.opacities, splats.features)
     run_chunks(
-        lambda i: _shape_chunk(i * _CHUNK, min(n, (i + 1) * _CHUNK), *arrays, log2(least), curves, ellipses),
+        lambda i: _shape_chunk(i * _CHUNK, min(n, (i + 1) * _CHUNK), *arrays, log2(least), records, boxes),
         -(-n // _CHUNK),
     )
-    rules = np.array([log2(least) / 8, log2(options.max_alpha) / 8, options.min_transmittance], np.float32)
+    rules = np.array([log2(least), log2(options.max_alpha), options.min_transmittance], np.float32)
     grid = TileGrid(TILE, -(-width // TILE), -(-height // TILE))
-    features = np.ascontiguousarray(splats.features[order])
-    return TiledScene(order, curves, features, bin_ellipses(ellipses, grid), grid, width, height, rules)
+    return TiledScene(order, records, bin_ellipses(records, boxes, grid), grid, width, height, rules)
 
 
 def _visible(splats: Splats, least: float) -> Int32[np.ndarray, " n"]:
@@ -110,19 +110,19 @@ def _select(radii, opacities, conics, least, index):
 
 @kernel
 @no_type_check
-def _shape_chunk(start, stop, order, means2d, conics, depths, radii, opacities, log_least, curves, ellipses):
+def _shape_chunk(start, stop, order, means2d, conics, depths, radii, opacities, features, log_least, records, boxes):
+    channels = features.shape[1]
     for i in range(start, stop):
         g = order[i]
         a, b, c = float(conics[g, 0]), float(conics[g, 1]), float(conics[g, 2])
         determinant = a * c - b * b
         strength = log2(float(opacities[g]))
-        reach = 2.0 * max(strength - log_least, 0.0) / _LOG2_E
-        curves[i, 0], curves[i, 1], curves[i, 2] = means2d[g, 0], means2d[g, 1], -b / a
-        curves[i, 3], curves[i, 4] = _LOG2_E / 16.0 * determinant / a, _LOG2_E / 16.0 * a
-        curves[i, 5], curves[i, 7] = strength / 8.0, depths[g]
-        half_height = sqrt(reach * a / determinant)
-        curves[i, 6] = half_height
-        ellipses[i, 0], ellipses[i, 1] = means2d[g, 0], means2d[g, 1]
-        ellipses[i, 2], ellipses[i, 3] = radii[g, 0], radii[g, 1]
-        ellipses[i, 4], ellipses[i, 5] = sqrt(reach * c / determinant), max(half_height, 1e-9)
-        ellipses[i, 6], ellipses[i, 7], ellipses[i, 8] = -b / a, -b / c, sqrt(reach / a)
+        reach = max(strength - log_least, 0.0) / (_HALF_LOG2_E * determinant)
+        first = sqrt(_HALF_LOG2_E * a)
+        records[i, 0], records[i, 1] = means2d[g, 0], means2d[g, 1]
+        records[i, 2], records[i, 3], records[i, 4] = first, first * b / a, sqrt(_HALF_LOG2_E * determinant / a)
+        records[i, 5], records[i, 6], records[i, 7] = strength, sqrt(reach * c), sqrt(reach * a)
+        boxes[i, 0], boxes[i, 1] = radii[g, 0], radii[g, 1]
+        for k in range(channels):
+            records[i, N_SHAPE + k] = features[g, k]
+        records[i, N_SHAPE + channels] = depths[g]

@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
 from recon3d.core.errors import ResourceError
-from recon3d.core.kernels import exact_kernel, kernel
+from recon3d.core.kernels import exact_kernel, kernel, run_chunks
 
 MAX_PAIRS = 1 << 27  # of Gaussians and tiles
-_CHUNKS = 16  # of Gaussians in the counting sort
+_CHUNK, _CHUNKS = 8192, 32  # least number of Gaussians in a chunk of the counting sort, and greatest number of chunks
 _DIGIT_BITS = 11
+_ZERO, _HALF = np.float32(0), np.float32(0.5)
 _SLACK = 1e-3  # px; a box that is a little too large costs nothing, one that is too small loses a pixel
 
 
@@ -70,9 +71,9 @@ def tile_lists(
         ResourceError: there are too many pairs of Gaussians and tiles.
     """
     order = depth_order(depths, np.flatnonzero((radii > 0).all(1)).astype(np.int32))
-    boxes = np.zeros((len(order), 9))
-    boxes[:, 0:2], boxes[:, 2:4] = means2d[order], radii[order]
-    lists = bin_ellipses(boxes, TileGrid(tile_size, tiles_x, tiles_y))
+    records = np.zeros((len(order), 8), np.float32)
+    records[:, :2] = means2d[order]
+    lists = bin_ellipses(records, radii[order].astype(np.float32), TileGrid(tile_size, tiles_x, tiles_y))
     return lists.starts, order[lists.ranks]
 
 
@@ -84,35 +85,43 @@ def depth_order(depths: Float32[np.ndarray, " g"], visible: Int32[np.ndarray, " 
     return order
 
 
-def bin_ellipses(ellipses: np.ndarray, grid: TileGrid) -> TileLists:
-    """Return the tile lists of ellipses that are in depth order.
+def bin_ellipses(records: Float32[np.ndarray, "n v"], boxes: Float32[np.ndarray, "n 2"], grid: TileGrid) -> TileLists:
+    """Return the tile lists of Gaussians that are in depth order.
 
     Args:
-        ellipses: ``[n,9]``: centre, half sizes of the box (pixels), then half sizes of the ellipse along x and y,
-            the shears dx/dy and dy/dx of its ridges, and the half width of a row through its centre; a half height of 0
-            means that only the box counts.
+        records: as in :class:`~recon3d.render.gaussians.cpu_scene.TiledScene`; where the half height is 0 only the box
+            counts, ``[n,v]``.
+        boxes: half sizes of boxes in pixels: a Gaussian only touches tiles that its box touches, ``[n,2]``.
         grid: the tiles.
 
     Raises:
         ResourceError: there are too many pairs of Gaussians and tiles.
     """
-    n = len(ellipses)
-    row_counts = np.empty(n, np.int64)
-    _count_rows(ellipses, grid.size, grid.nx, grid.ny, row_counts)
-    row_starts = np.concatenate([[0], np.cumsum(row_counts)])
-    spans = np.empty((row_starts[-1], 3), np.int32)
-    widths = np.zeros(n, np.int64)
-    _fill_spans(ellipses, grid.size, grid.nx, grid.ny, row_starts, spans, widths)
-    slot_starts = np.concatenate([[0], np.cumsum(widths)])
+    n, n_tiles = len(records), grid.nx * grid.ny
+    step = max(_CHUNK, -(-n // _CHUNKS))
+    n_chunks = -(-n // step)
+    slot_starts, counts = np.zeros(n + 1, np.int64), np.zeros((n_chunks, n_tiles), np.int64)
+    spans: list[Int32[np.ndarray, "rows 4"]] = [np.empty((0, 4), np.int32)] * n_chunks
+
+    def find(i: int) -> None:
+        part = slice(i * step, min(n, (i + 1) * step))
+        spans[i] = _find_spans(records[part], boxes[part], grid.size, grid.nx, grid.ny)
+        _count_spans(spans[i], slot_starts[part.start + 1 : part.stop + 1], counts[i])
+
+    run_chunks(find, n_chunks)
+    np.cumsum(slot_starts, out=slot_starts)
     n_pairs = int(slot_starts[-1])
     if n_pairs > MAX_PAIRS:
         fix = "use fewer or smaller Gaussians, a smaller image, or larger tiles"
         raise ResourceError("too many Gaussians overlap the image", got=f"{n_pairs} pairs", expected=MAX_PAIRS, fix=fix)
-    starts = np.zeros(grid.nx * grid.ny + 1, np.int64)
+    starts = np.concatenate([[0], np.cumsum(counts.sum(0))])
+    places = starts[:-1] + np.cumsum(counts, 0) - counts
     ranks, slots = np.empty(n_pairs, np.int32), np.empty(n_pairs, np.int32)
-    _count_tiles(spans, starts)
-    starts[1:] = np.cumsum(starts[1:])
-    _fill_tiles(row_starts, spans, slot_starts, starts[:-1].copy(), ranks, slots)
+
+    def fill(i: int) -> None:
+        _fill_tiles(i * step, spans[i], slot_starts, places[i], ranks, slots)
+
+    run_chunks(fill, n_chunks)
     return TileLists(starts, ranks, slots, slot_starts)
 
 
@@ -151,8 +160,8 @@ def _sort_digit(keys, order, shift):
 
 @kernel
 @no_type_check
-def _tile_range(centre, half, size, n):
-    """Return the first tile that an interval touches and the one behind the last."""
+def _box_tiles(centre, half, size, n):
+    """Return the first tile that an interval touches and the one behind the last, as gsplat counts them."""
     first = min(max(floor((centre - half) / size), 0.0), float(n))
     last = min(max(ceil((centre + half) / size), 0.0), float(n))
     return int(first), int(last)
@@ -160,85 +169,93 @@ def _tile_range(centre, half, size, n):
 
 @kernel
 @no_type_check
-def _box_rows(ellipse, size, ny):
-    """Return the rows of tiles that both the box and the ellipse touch."""
-    first, last = _tile_range(ellipse[1], ellipse[3], size, ny)
-    if ellipse[5] > 0.0:
-        low, high = _tile_range(ellipse[1], ellipse[5] + _SLACK, size, ny)
-        first, last = max(first, low), min(last, high)
-    return first, last
+def _centre_tiles(low, high, size, n):
+    """Return the first tile with a pixel centre in an interval and the one behind the last."""
+    first = min(max(ceil(low - 0.5 - _SLACK), 0.0), float(n * size))
+    last = min(max(floor(high - 0.5 + _SLACK), -1.0), float(n * size - 1))
+    return int(first) // size, int(last) // size + 1
 
 
 @kernel
 @no_type_check
-def _count_rows(ellipses, size, nx, ny, counts):
-    for i in range(len(ellipses)):
-        first, last = _box_rows(ellipses[i], size, ny)
-        counts[i] = max(last - first, 0)
+def _tile_box(record, box, size, nx, ny):
+    """Return the rows and columns of tiles that both the box and the ellipse of a Gaussian touch."""
+    x, y, half_width, half_height = float(record[0]), float(record[1]), float(record[6]), float(record[7])
+    left, right = _box_tiles(x, float(box[0]), size, nx)
+    top, bottom = _box_tiles(y, float(box[1]), size, ny)
+    if half_height > 0.0:
+        low, high = _centre_tiles(x - half_width, x + half_width, size, nx)
+        left, right = max(left, low), min(right, high)
+        low, high = _centre_tiles(y - half_height, y + half_height, size, ny)
+        top, bottom = max(top, low), min(bottom, high)
+    return left, right, top, bottom
 
 
 @kernel
 @no_type_check
-def _reach(ellipse, dy):
-    """Return the interval along x, around the centre, that an ellipse covers at a height ``dy`` from it."""
-    ratio = dy / ellipse[5]
-    half = ellipse[8] * sqrt(max(1.0 - ratio * ratio, 0.0))
-    return ellipse[6] * dy - half, ellipse[6] * dy + half
+def _slab(record, low, high):
+    """Return the interval along x, around the centre, of what two heights cut out of an ellipse.
 
-
-@kernel
-@no_type_check
-def _slab(ellipse, low, high):
-    """Return the interval along x, around the centre, that an ellipse covers between two heights.
-
-    The ellipse is widest to the right where the ridge dy/dx meets its right end: there, or at the height nearest to
-    it, lies the right end of what the slab cuts out.
+    At a height dy it is ``-b/a dy`` plus and minus ``sqrt(r - (d dy)^2) / a``. The right end lies where the ellipse
+    reaches farthest right, or at the height nearest to it; so does the left end.
     """
-    tip = ellipse[7] * ellipse[4]
-    _, right = _reach(ellipse, min(max(tip, low), high))
-    left, _ = _reach(ellipse, min(max(-tip, low), high))
-    return left, right
+    a, b, d, half_width, half_height = record[2], record[3], record[4], record[6], record[7]
+    slope = b / a
+    tip = -slope * half_height * half_height / half_width
+    low, high = max(low, -half_height), min(high, half_height)
+    right = min(max(tip, low), high)
+    left = min(max(-tip, low), high)
+    reach = d / a
+    right_end = -slope * right + reach * sqrt(max(half_height * half_height - right * right, _ZERO))
+    left_end = -slope * left - reach * sqrt(max(half_height * half_height - left * left, _ZERO))
+    return left_end, right_end
 
 
 @kernel
 @no_type_check
-def _fill_spans(ellipses, size, nx, ny, row_starts, spans, widths):
-    """Write the tiles of each row that a Gaussian touches: row, first and behind the last."""
-    for i in range(len(ellipses)):
-        ellipse = ellipses[i]
-        first_row, last_row = _box_rows(ellipse, size, ny)
-        first, last = _tile_range(ellipse[0], ellipse[2], size, nx)
-        half = ellipse[5]
-        for row in range(first_row, last_row):
-            low, high = first, last
-            if half > 0.0:
-                above, below = row * size - ellipse[1], (row + 1) * size - ellipse[1]
-                left, right = _slab(ellipse, min(max(above, -half), half), max(min(below, half), -half))
-                middle, reach = ellipse[0] + 0.5 * (left + right), 0.5 * (right - left) + _SLACK
-                start, stop = _tile_range(middle, reach, size, nx)
-                low, high = max(low, start), min(high, stop)
-            high = max(low, high)
-            place = row_starts[i] + row - first_row
-            spans[place, 0], spans[place, 1], spans[place, 2] = row, row * nx + low, row * nx + high
-            widths[i] += high - low
+def _find_spans(records, boxes, size, nx, ny):
+    """Return the tiles that each Gaussian touches, row of tiles by row: Gaussian, first tile, behind the last, 0."""
+    spans, n = np.empty((2 * len(records) + 16, 4), np.int32), 0
+    for i in range(len(records)):
+        record = records[i]
+        left, right, top, bottom = _tile_box(record, boxes[i], size, nx, ny)
+        if n + bottom - top > len(spans):
+            larger = np.empty((2 * len(spans) + bottom - top, 4), np.int32)
+            larger[:n] = spans[:n]
+            spans = larger
+        oblique = record[7] > _ZERO and right - left > 1 and bottom - top > 1
+        for row in range(top, bottom):
+            first, last = left, right
+            if oblique:
+                above = np.float32(row * size) + _HALF - record[1]
+                low, high = _slab(record, above, above + np.float32(size - 1))
+                low, high = _centre_tiles(float(record[0] + low), float(record[0] + high), size, nx)
+                first, last = max(first, low), min(last, high)
+            if last > first:
+                spans[n, 0], spans[n, 1], spans[n, 2] = i, row * nx + first, row * nx + last
+                n += 1
+    return spans[:n].copy()
 
 
 @kernel
 @no_type_check
-def _count_tiles(spans, counts):
+def _count_spans(spans, widths, counts):
     for i in range(len(spans)):
+        widths[spans[i, 0]] += spans[i, 2] - spans[i, 1]
         for tile in range(spans[i, 1], spans[i, 2]):
-            counts[tile + 1] += 1
+            counts[tile] += 1
 
 
 @kernel
 @no_type_check
-def _fill_tiles(row_starts, spans, slot_starts, places, ranks, slots):
-    for i in range(len(row_starts) - 1):
-        slot = slot_starts[i]
-        for row in range(row_starts[i], row_starts[i + 1]):
-            for tile in range(spans[row, 1], spans[row, 2]):
-                place = places[tile]
-                places[tile] = place + 1
-                ranks[place], slots[place] = i, slot
-                slot += 1
+def _fill_tiles(first, spans, slot_starts, places, ranks, slots):
+    slot, owner = 0, -1
+    for i in range(len(spans)):
+        if spans[i, 0] != owner:
+            owner = spans[i, 0]
+            slot = slot_starts[first + owner]
+        for tile in range(spans[i, 1], spans[i, 2]):
+            place = places[tile]
+            places[tile] = place + 1
+            ranks[place], slots[place] = first + owner, slot
+            slot += 1

@@ -1,0 +1,238 @@
+"""Vectors of sixteen floats for Numba kernels: what the blending kernels compute a block of 4x4 pixels with.
+
+A compiler vectorises a loop only where it can prove enough; with these a kernel says what it wants. A ``Lanes`` value
+lives in registers: one with AVX-512, two with AVX, four with NEON or SSE. ``+ - * /`` take two of them or one and a
+float32, comparisons give a ``Mask``. Everything in this module is for use inside kernels.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from numba import extending, types
+from numba.extending import intrinsic
+
+ir: Any = import_module("llvmlite.ir")  # has no type hints
+
+WIDTH = 16
+_F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+_LANES, _INTS, _BITS = ir.VectorType(_F32, WIDTH), ir.VectorType(_I32, WIDTH), ir.VectorType(ir.IntType(1), WIDTH)
+_FLAGS = ("contract", "nsz")  # a product and a sum may become one fused operation; nothing is reordered
+_EXP2 = (0.99999926, 0.69312181, 0.24024745, 0.05591786, 0.00957009)  # of 2^f on [-1/2,1/2]; relative error 3e-6
+
+
+class Lanes(types.Type):
+    """Type of sixteen float32 numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Lanes")
+
+
+class Mask(types.Type):
+    """Type of sixteen truth values."""
+
+    def __init__(self) -> None:
+        super().__init__(name="Mask")
+
+
+_lanes, _mask = Lanes(), Mask()
+
+
+_extending: Any = extending  # some of its functions have no type hints
+_extending.register_model(Lanes)(lambda manager, kind: _extending.models.PrimitiveModel(manager, kind, _LANES))
+_extending.register_model(Mask)(lambda manager, kind: _extending.models.PrimitiveModel(manager, kind, _BITS))
+
+
+def _constant(value: float) -> Any:
+    return ir.Constant(_LANES, [value] * WIDTH)
+
+
+def _spread(builder: Any, value: Any) -> Any:
+    """Return a vector that holds one number sixteen times."""
+    if value.type == _LANES:
+        return value
+    first = builder.insert_element(ir.Constant(_LANES, ir.Undefined), value, ir.Constant(_I32, 0))
+    return builder.shuffle_vector(first, first, ir.Constant(_INTS, [0] * WIDTH))
+
+
+def _call(builder: Any, name: str, *values: Any) -> Any:
+    kind = ir.FunctionType(_LANES, [_LANES] * len(values))
+    return builder.call(builder.module.declare_intrinsic(f"{name}.v{WIDTH}f32", (), kind), values)
+
+
+def _define(function: Any, result: types.Type, emit: Callable[[Any, Any, Any], Any]) -> None:
+    """Give an operator of Python its meaning for lanes, with lanes or a float32 on either side."""
+
+    def typer(context: Any) -> Callable[[Any, Any], Any]:
+        def of(a: Any, b: Any) -> Any:
+            fits = {a, b} <= {_lanes, types.float32} and _lanes in (a, b)
+            return result if fits else None
+
+        return of
+
+    _extending.type_callable(function)(typer)
+
+    def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return emit(builder, *(_spread(builder, value) for value in arguments))
+
+    for pair in ((_lanes, _lanes), (_lanes, types.float32), (types.float32, _lanes)):
+        _extending.lower_builtin(function, *pair)(lower)
+
+
+_define(operator.add, _lanes, lambda builder, a, b: builder.fadd(a, b, flags=_FLAGS))
+_define(operator.sub, _lanes, lambda builder, a, b: builder.fsub(a, b, flags=_FLAGS))
+_define(operator.mul, _lanes, lambda builder, a, b: builder.fmul(a, b, flags=_FLAGS))
+_define(operator.truediv, _lanes, lambda builder, a, b: builder.fdiv(a, b, flags=_FLAGS))
+_define(operator.lt, _mask, lambda builder, a, b: builder.fcmp_ordered("<", a, b))
+_define(operator.le, _mask, lambda builder, a, b: builder.fcmp_ordered("<=", a, b))
+_define(operator.gt, _mask, lambda builder, a, b: builder.fcmp_ordered(">", a, b))
+_define(operator.ge, _mask, lambda builder, a, b: builder.fcmp_ordered(">=", a, b))
+
+
+def _address(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [start]), _LANES.as_pointer())
+
+
+@intrinsic
+def load(context: Any, array: Any, start: Any) -> Any:
+    """Return sixteen numbers of a contiguous float32 array from its element ``start`` on, unchecked."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(_address(context, builder, signature.args[0], *arguments), align=4)
+
+    return _lanes(array, types.int64), emit
+
+
+@intrinsic
+def store(context: Any, array: Any, start: Any, value: Any) -> Any:
+    """Write sixteen numbers into a contiguous float32 array from its element ``start`` on, unchecked."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[2], _address(context, builder, signature.args[0], *arguments[:2]), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, _lanes), emit
+
+
+@intrinsic
+def spread(context: Any, value: Any) -> Any:
+    """Return lanes that all hold one float32."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _spread(builder, arguments[0])
+
+    return _lanes(types.float32), emit
+
+
+@intrinsic
+def spread_from(context: Any, array: Any, place: Any) -> Any:
+    """Return lanes that all hold one element of a contiguous float32 array, unchecked."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return _spread(builder, builder.load(builder.gep(data, [arguments[1]])))
+
+    return _lanes(array, types.int64), emit
+
+
+@intrinsic
+def total(context: Any, value: Any) -> Any:
+    """Return the sum of the lanes, always added in the same order."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        kind = ir.FunctionType(_F32, [_F32, _LANES])
+        name = f"llvm.vector.reduce.fadd.v{WIDTH}f32"
+        function = builder.module.declare_intrinsic(name, (), kind)
+        return builder.call(function, [ir.Constant(_F32, 0.0), arguments[0]], fastmath=("reassoc",))
+
+    return types.float32(value), emit
+
+
+@intrinsic
+def select(context: Any, condition: Any, yes: Any, no: Any) -> Any:
+    """Return, lane by lane, ``yes`` where the condition holds and ``no`` elsewhere; each lanes or a float32."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.select(arguments[0], _spread(builder, arguments[1]), _spread(builder, arguments[2]))
+
+    return _lanes(condition, yes, no), emit
+
+
+@intrinsic
+def both(context: Any, a: Any, b: Any) -> Any:
+    """Return where both masks hold."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.and_(*arguments)
+
+    return _mask(a, b), emit
+
+
+@intrinsic
+def bits(context: Any, condition: Any) -> Any:
+    """Return a mask as an integer, lane 0 as its lowest bit."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.zext(builder.bitcast(arguments[0], ir.IntType(WIDTH)), _I64)
+
+    return types.int64(condition), emit
+
+
+@intrinsic
+def lowest_bit(context: Any, value: Any) -> Any:
+    """Return the place of the lowest bit of an integer that is not zero."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), emit
+
+
+@intrinsic
+def magnitude(context: Any, value: Any) -> Any:
+    """Return the absolute values."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _call(builder, "llvm.fabs", arguments[0])
+
+    return _lanes(value), emit
+
+
+@intrinsic
+def exp2(context: Any, value: Any) -> Any:
+    """Return powers of two for exponents in [-126, 127], to a relative error of 3e-6; elsewhere anything."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        whole = _call(builder, "llvm.rint", arguments[0])
+        part = builder.fsub(arguments[0], whole, flags=_FLAGS)
+        power = _constant(_EXP2[-1])
+        for coefficient in _EXP2[-2::-1]:
+            power = builder.fadd(builder.fmul(power, part, flags=_FLAGS), _constant(coefficient), flags=_FLAGS)
+        shift = builder.shl(builder.fptosi(whole, _INTS), ir.Constant(_INTS, [23] * WIDTH))
+        return builder.bitcast(builder.add(builder.bitcast(power, _INTS), shift), _LANES)
+
+    return _lanes(value), emit
+
+
+def _fold(half: int) -> Any:
+    """Return a kernel function that adds the lanes of two vectors in pairs ``half`` apart, and packs both results."""
+    low = [lane for lane in range(2 * WIDTH) if not lane & half]
+
+    @intrinsic
+    def fold(context: Any, a: Any, b: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            first = builder.shuffle_vector(*arguments, ir.Constant(_INTS, low))
+            second = builder.shuffle_vector(*arguments, ir.Constant(_INTS, [lane + half for lane in low]))
+            return builder.fadd(first, second, flags=_FLAGS)
+
+        return _lanes(a, b), emit
+
+    return fold
+
+
+# Sixteen vectors, folded in pairs four times with these, become one that holds the sum of each.
+fold8, fold4, fold2, fold1 = _fold(8), _fold(4), _fold(2), _fold(1)
