@@ -79,7 +79,8 @@ def _rasterize(gaussians: Gaussians, camera: Cameras, options: ViewOptions) -> R
 
 def path_depth_range(gaussians: Gaussians, cameras: Cameras, options: ViewOptions) -> tuple[float, float]:
     """Return the depths that hold nearly all of what a path sees, from a few small frames of it."""
-    chosen = cameras[np.unique(np.linspace(0, max(len(cameras) - 1, 0), _PROBES).astype(np.int64))]
+    n_probes = min(_PROBES, len(cameras))
+    chosen = cameras[np.unique(np.linspace(0, len(cameras) - 1, n_probes).astype(np.int64))]
     small = _shrunk(chosen, _PROBE_SIDE)
     depths = [_depth(_rasterize(gaussians, small[index : index + 1], options)) for index in range(len(small))]
     return value_range(np.concatenate([depth.ravel() for depth in depths] or [np.zeros(0, np.float32)]))

@@ -38,6 +38,7 @@ class Entry:
 
 COMMANDS = {
     "reconstruct": Entry("recon3d.apps.cli.reconstruct", "Reconstruct", "photos to cameras, points and a report"),
+    "render": Entry("recon3d.apps.cli.render", "Render", "pictures and videos of the splats of an output folder"),
     "info": Entry("recon3d.apps.cli.info", "Info", "say what an output folder, model or point file holds"),
     "export": Entry("recon3d.apps.cli.export", "Export", "write an output folder in another format"),
     "evaluate": Entry("recon3d.apps.cli.evaluate", "Evaluate", "compare cameras with ground truth"),

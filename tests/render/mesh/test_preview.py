@@ -73,7 +73,7 @@ def test_both_sides_are_drawn_and_light_falls_on_both() -> None:
 def test_what_faces_the_light_is_brighter() -> None:
     flat = quad(2.0, 0.5, (200, 200, 200))
     slanted = Mesh(
-        flat.vertices + np.array([0, 0, 1], np.float32) * flat.vertices[:, :1] * 4, flat.faces, None, flat.rgb
+        flat.vertices + np.array([0, 0, 1], np.float32) * flat.vertices[:, :1] * 2, flat.faces, None, flat.rgb
     )
     assert int(mesh_preview(flat, CAMERA)[15, 20, 0]) > int(mesh_preview(slanted, CAMERA)[15, 20, 0]) + 20
 
