@@ -15,12 +15,13 @@ from recon3d.render.gaussians.types import FIELDS, Gaussians
 _SUFFIXES = (".ply", ".spz")
 
 
-def save_gaussians(path: Path, gaussians: Gaussians) -> None:
+def save_gaussians(path: Path, gaussians: Gaussians, *, antialiased: bool = False) -> None:
     """Write Gaussians atomically; both kinds of file hold the numbers of the world, unturned.
 
     Args:
         path: ends in .ply (3DGS layout, exact) or .spz (version 3, quantised, a tenth of the size).
         gaussians: float32, on any device.
+        antialiased: whether they were optimised with the antialiasing compensation; SPZ tells viewers so, PLY cannot.
 
     Raises:
         UsageError: another ending, or what SPZ cannot hold.
@@ -29,8 +30,10 @@ def save_gaussians(path: Path, gaussians: Gaussians) -> None:
     path = Path(path)
     fields = {name: getattr(gaussians, name).detach().cpu().float().numpy() for name in FIELDS}
     splats = SplatArrays(**fields, colour_space=gaussians.colour_space)
-    write = write_splat_ply if _suffix(path) == ".ply" else write_spz
-    write(path, splats)
+    if _suffix(path) == ".ply":
+        write_splat_ply(path, splats)
+    else:
+        write_spz(path, splats, antialiased=antialiased)
 
 
 def load_gaussians(path: Path) -> Gaussians:

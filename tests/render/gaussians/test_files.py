@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,14 @@ def test_spz_twice_is_spz_once(tmp_path: Path) -> None:
     once = there_and_back(random_gaussians(300, 16), tmp_path / "a.spz")
     difference = (picture(there_and_back(once, tmp_path / "b.spz")) - picture(once)).abs()
     assert difference.max() <= 1 / 255
+
+
+def test_viewers_hear_of_antialiasing_from_spz(tmp_path: Path) -> None:
+    for antialiased in (False, True):
+        save_gaussians(tmp_path / "a.spz", random_gaussians(3, 1), antialiased=antialiased)
+        assert gzip.decompress((tmp_path / "a.spz").read_bytes())[14] == antialiased
+        save_gaussians(tmp_path / "a.ply", random_gaussians(3, 1), antialiased=antialiased)
+        assert len(load_gaussians(tmp_path / "a.ply")) == 3
 
 
 def test_gradients_and_devices_are_left_behind(tmp_path: Path) -> None:
