@@ -16,6 +16,7 @@ from recon3d.render.cameras import Cameras
 _RADIUS = 3
 _ROWS = 32
 _SAME_SURFACE = 0.05
+_FEWEST = 6
 _SIGMA_RANGE = (1.0 / 16.0, 2.0)
 
 
@@ -77,9 +78,8 @@ def prepare_pixels(
 ) -> PixelMap:
     """Work out slant and weight of every pixel.
 
-    The slant comes from the normals of the map or, without them, from the plane that fits 1/d best in the 7x7 pixels of
-    the same surface around; 1/d is linear in the pixel on a plane. The weight is the cosine between normal and ray
-    times the squared ratio of the usual to the pixel's sigma.
+    The slant comes from the normals of the map or, without them, from :func:`depth_normals`. The weight is the cosine
+    between normal and ray times the squared ratio of the usual to the pixel's sigma.
 
     Args:
         depth: depth map, ``[h,w]``.
@@ -96,14 +96,12 @@ def prepare_pixels(
         raise ShapeError("colours and depth differ in size", got=rgb.shape, expected=(h, w, 3))
     rays = PixelRays.of(depth.depth_z, cameras, index)
     inverse, lens = rays.inverse_z, rays.lens.astype(np.float32)
+    normals = depth_normals(rays) if depth.normal_cam is None else depth.normal_cam
     slant, weight = np.zeros_like(inverse), np.zeros_like(inverse)
 
     def rows(chunk: int) -> None:
         first, last = chunk * _ROWS, min((chunk + 1) * _ROWS, h)
-        if depth.normal_cam is None:
-            _slant_from_depth(inverse, lens, first, last, slant, weight)
-        else:
-            _slant_from_normals(inverse, depth.normal_cam, lens, first, last, slant, weight)
+        _find_slant(inverse, normals, lens, first, last, slant, weight)
 
     run_chunks(rows, -(-h // _ROWS))
     if usual_sigma > 0:
@@ -112,25 +110,46 @@ def prepare_pixels(
     return PixelMap(rays, slant, weight, np.ascontiguousarray(rgb))
 
 
+def depth_normals(rays: PixelRays) -> Float32[np.ndarray, "h w 3"]:
+    """Return the normals of a depth map in camera axes, towards the camera.
+
+    They belong to the planes that fit 1/z best in the 7x7 pixels of the same surface around each pixel; 1/z is affine in
+    the pixel on a plane.
+
+    Args:
+        rays: the depth map.
+
+    Returns:
+        Unit normals, ``[h,w,3]``; zeros where there is no depth or fewer than six pixels of the same surface.
+    """
+    normals = np.zeros((*rays.inverse_z.shape, 3), np.float32)
+    lens, h = rays.lens.astype(np.float32), len(normals)
+
+    def rows(chunk: int) -> None:
+        _fit_normals(rays.inverse_z, lens, chunk * _ROWS, min((chunk + 1) * _ROWS, h), normals)
+
+    run_chunks(rows, -(-h // _ROWS))
+    return normals
+
+
 @kernel
 @no_type_check
-def _slant_from_depth(inverse, lens, first, last, slant, weight):
-    """Fit 1/z = A x + B y + C over the window; the plane's distance per depth is 1 / (z |(A, B, C)|)."""
-    w = inverse.shape[1]
+def _fit_normals(inverse, lens, first, last, normals):
+    """With 1/z = A x + B y + C the plane is (A, B, C) . (x, y, 1) z = 1, and (A, B, C) looks away from the camera."""
     for row in range(first, last):
         y = (np.float32(row) + np.float32(0.5) - lens[3]) / lens[1]
-        for col in range(w):
+        for col in range(inverse.shape[1]):
             q = inverse[row, col]
             if q <= np.float32(0):
                 continue
             x = (np.float32(col) + np.float32(0.5) - lens[2]) / lens[0]
             a, b, n = _fit_window(inverse, row, col, q)
+            if n < _FEWEST:
+                continue
             a, b = a * lens[0], b * lens[1]
             c = q - a * x - b * y
-            ray = np.sqrt(x * x + y * y + np.float32(1))
-            _store(slant, weight, row, col, q / np.sqrt(a * a + b * b + c * c), ray)
-            if n < 6:  # a lone pixel: most likely wrong
-                weight[row, col] = np.float32(0)
+            length = np.sqrt(a * a + b * b + c * c)
+            normals[row, col, 0], normals[row, col, 1], normals[row, col, 2] = -a / length, -b / length, -c / length
 
 
 @kernel
@@ -163,7 +182,7 @@ def _fit_window(inverse, row, col, q):
 
 @kernel
 @no_type_check
-def _slant_from_normals(inverse, normal, lens, first, last, slant, weight):
+def _find_slant(inverse, normal, lens, first, last, slant, weight):
     w = inverse.shape[1]
     for row in range(first, last):
         y = (np.float32(row) + np.float32(0.5) - lens[3]) / lens[1]
@@ -172,13 +191,7 @@ def _slant_from_normals(inverse, normal, lens, first, last, slant, weight):
             if inverse[row, col] > np.float32(0):
                 n = normal[row, col]
                 ray = np.sqrt(x * x + y * y + np.float32(1))
-                _store(slant, weight, row, col, abs(n[0] * x + n[1] * y + n[2]), ray)
-
-
-@kernel
-@no_type_check
-def _store(slant, weight, row, col, value, ray):
-    """Keep a slant, at least a tenth of straight on, and its cosine as weight."""
-    value = min(max(value, np.float32(0.1) * ray), ray)
-    slant[row, col] = value
-    weight[row, col] = value / ray
+                # At least a tenth of straight on; without a normal it would be no surface.
+                facing = abs(n[0] * x + n[1] * y + n[2])
+                slant[row, col] = min(max(facing, np.float32(0.1) * ray), ray)
+                weight[row, col] = slant[row, col] / ray if facing > np.float32(0) else np.float32(0)
