@@ -52,8 +52,9 @@ def line_svg(name: str, axis: str, x: Float64[np.ndarray, " n"], y: Float64[np.n
 
 def nice_ticks(low: float, high: float, n: int = 4) -> Sequence[float]:
     """Return round values, evenly spaced, from at or below ``low`` to at or above ``high``."""
-    if not high > low:
-        low, high = low - 0.5 * max(abs(low), 1e-9), high + 0.5 * max(abs(high), 1e-9)
+    size = max(abs(low), abs(high), 1e-9)
+    if high - low < 1e-6 * size:
+        low, high = min(low, high) - 0.5 * size, max(low, high) + 0.5 * size
     raw = (high - low) / n
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * (1 - 1e-9))

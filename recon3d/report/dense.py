@@ -10,7 +10,7 @@ from recon3d.render.colormap import colourise, value_range
 from recon3d.report.inputs import DepthPreview, DepthSummary, MeshSummary, StereoSummary
 from recon3d.report.pictures import picture, ramp
 from recon3d.report.splats import definition_list, file_rows, turntable
-from recon3d.report.text import count, escape, length, seconds, significant
+from recon3d.report.text import count, escape, length_range, seconds, significant
 from recon3d.scene import Scale
 
 _SIDE = 560
@@ -56,7 +56,7 @@ def _preview(preview: DepthPreview, scale: Scale) -> str:
         _cell(picture(preview.photo, f"Photo {key}", _SIDE), "Photo"),
         _cell(
             picture(colourise(z, far, near), f"Depth of {key}", _SIDE),
-            "Depth" + ramp("viridis", length(near, scale), length(far, scale), reverse=True),
+            "Depth" + ramp("viridis", *length_range(near, far, scale), reverse=True),
         ),
     ]
     if np.isfinite(sigma).any():
@@ -64,7 +64,7 @@ def _preview(preview: DepthPreview, scale: Scale) -> str:
         cells.append(
             _cell(
                 picture(colourise(sigma, 0.0, top, "magma"), f"Standard deviation of the depth of {key}", _SIDE),
-                f"{_SIGMA} of the depth" + ramp("magma", "0", length(top, scale)),
+                f"{_SIGMA} of the depth" + ramp("magma", *length_range(0.0, top, scale)),
             )
         )
     return (

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
+from recon3d.core.errors import ShapeError
 from recon3d.dense.types import DepthMap
 from recon3d.evaluation.novel_views import ViewErrors
 from recon3d.scene import Scene, View
@@ -41,11 +42,19 @@ class HeldOutView:
         errors: how well it was predicted.
         photo: the photo as it was compared, sRGB, ``[h,w,3]``; None = not shown.
         render: the prediction, of the same size; None = not shown.
+
+    Raises:
+        ShapeError: photo and prediction differ in size.
     """
 
     errors: ViewErrors
     photo: UInt8[np.ndarray, "h w 3"] | None = None
     render: UInt8[np.ndarray, "h w 3"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.photo is not None and self.render is not None and self.photo.shape != self.render.shape:
+            what = f"photo and prediction of {self.errors.key} differ in size"
+            raise ShapeError(what, got=self.render.shape, expected=self.photo.shape)
 
 
 @dataclass(frozen=True, eq=False)

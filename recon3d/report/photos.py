@@ -10,7 +10,7 @@ from statistics import median
 
 from recon3d.report.inputs import ReportInputs
 from recon3d.report.stats import PhotoStats, photo_stats
-from recon3d.report.text import escape, length, significant
+from recon3d.report.text import breakable, escape, length, significant
 from recon3d.scene import Scene, Status, View
 
 STATUS_WORDS: dict[Status, str] = {"registered": "placed", "not_registered": "not placed", "skipped": "skipped"}
@@ -56,7 +56,7 @@ def _card(view: View, number: int, inputs: ReportInputs) -> str:
     size = f'<span class="dim">{view.width}\N{MULTIPLICATION SIGN}{view.height}</span>' if view.width else ""
     inside = (
         f'{_picture(view, inputs)}<span class="number" aria-hidden="true">{number}</span>'
-        f'<span class="name">{_breakable(view.key)}</span>'
+        f'<span class="name">{breakable(view.key)}</span>'
     )
     face = (
         f'<button type="button" class="face" data-view="{number}" aria-pressed="false">{inside}</button>'
@@ -76,11 +76,6 @@ def _picture(view: View, inputs: ReportInputs) -> str:
         return f'<span class="thumb none" aria-hidden="true">{escape(suffix)}</span>'
     encoded = base64.b64encode(data).decode("ascii")
     return f'<img class="thumb" alt="" loading="lazy" decoding="async" src="data:image/jpeg;base64,{encoded}">'
-
-
-def _breakable(key: str) -> str:
-    """Allow a line break after the separators of a path."""
-    return escape(key).replace("/", "/<wbr>").replace("_", "_<wbr>")
 
 
 def photo_table(inputs: ReportInputs, scene: Scene) -> str:

@@ -14,7 +14,7 @@ from recon3d.render.colormap import Colormap, colour_table, colourise
 from recon3d.report.text import escape
 
 _QUALITY = 82
-_REEL_BYTES = 1_200_000
+_REEL_BYTES = 800_000
 _REEL_SIDES = (720, 640, 560, 480, 400, 320, 240)
 _REEL_QUALITY = 74
 _MAX_REEL = 72
@@ -48,16 +48,29 @@ def to_jpeg(pixels: UInt8[np.ndarray, "h w 3"], max_side: int, quality: int = _Q
     return buffer.getvalue(), image.width, image.height
 
 
-def reel(frames: Sequence[UInt8[np.ndarray, "h w 3"]], alt: str) -> str:
-    """Return all frames of a turntable as ``<img>`` in one size that keeps them below 1.2 MB together."""
-    chosen = [
-        frames[index] for index in np.linspace(0, len(frames), min(len(frames), _MAX_REEL), endpoint=False, dtype=int)
-    ]
+def fitting(
+    pictures: Sequence[UInt8[np.ndarray, "_ _ 3"]], sides: Sequence[int], max_bytes: int, quality: int = _QUALITY
+) -> list[tuple[bytes, int, int]]:
+    """Return pictures as JPEG with their sizes, all shrunk to the first of ``sides`` that keeps them below a limit.
+
+    Args:
+        pictures: sRGB.
+        sides: longest sides in pixels to try, falling; the last one is taken whatever it needs.
+        max_bytes: of all files together.
+        quality: of the JPEG files.
+    """
     encoded: list[tuple[bytes, int, int]] = []
-    for side in _REEL_SIDES:
-        encoded = [to_jpeg(frame, side, _REEL_QUALITY) for frame in chosen]
-        if sum(len(data) for data, _, _ in encoded) <= _REEL_BYTES:
+    for side in sides:
+        encoded = [to_jpeg(each, side, quality) for each in pictures]
+        if sum(len(data) for data, _, _ in encoded) <= max_bytes:
             break
+    return encoded
+
+
+def reel(frames: Sequence[UInt8[np.ndarray, "h w 3"]], alt: str) -> str:
+    """Return the frames of a turntable as ``<img>`` in one size that keeps them below 0.8 MB together."""
+    kept = np.linspace(0, len(frames), min(len(frames), _MAX_REEL), endpoint=False).astype(int)
+    encoded = fitting([frames[index] for index in kept], _REEL_SIDES, _REEL_BYTES, _REEL_QUALITY)
     tags = []
     for index, (data, width, height) in enumerate(encoded):
         tags.append(image_tag(data, (width, height), alt if index == 0 else "", "on" if index == 0 else ""))

@@ -10,7 +10,7 @@ import numpy as np
 
 from recon3d.report.charts import bin_values, bin_whole, histogram_svg, match_circle, match_matrix, time_bars
 from recon3d.report.inputs import DenseResults, ReportInputs
-from recon3d.report.splats import held_out_errors
+from recon3d.report.splats import decibels, held_out_errors
 from recon3d.report.stats import LensStats, lens_stats, observation_errors, photo_stats, triangulation_angles
 from recon3d.report.text import count, escape, length, scale_statement, seconds, signed, significant
 from recon3d.scene import Scene
@@ -51,7 +51,7 @@ def _dense_figures(dense: DenseResults) -> list[tuple[str, str]]:
     if dense.splats is not None:
         psnr = held_out_errors(dense.splats).mean("psnr")
         if psnr is not None:
-            figures.append((f"{psnr:.1f}<small> dB</small>", "held-out PSNR"))
+            figures.append((f"{decibels(psnr, 1)}<small> dB</small>", "held-out PSNR"))
     return figures
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from recon3d.evaluation.novel_views import NovelViewErrors, ViewErrors
 from recon3d.report.curves import line_svg
 from recon3d.report.inputs import HeldOutView, SplatSummary
-from recon3d.report.pictures import DIFFERENCE_TOP, difference, picture, ramp, reel
-from recon3d.report.text import count, escape, seconds
+from recon3d.report.pictures import DIFFERENCE_TOP, difference, fitting, image_tag, ramp, reel
+from recon3d.report.text import breakable, count, escape, seconds
 
 _MAX_PICTURED = 6
-_SIDE = 800
+_SIDES = (800, 720, 640, 560, 480)
+_PICTURE_BYTES = 1_100_000
 _DASH = "\N{EN DASH}"
 
 
@@ -51,7 +52,7 @@ def _facts(splats: SplatSummary) -> dict[str, str]:
         rows["PSNR, SSIM"] = f"{decibels(errors.mean('psnr'))} dB, {similarity(errors.mean('ssim'))}"
         if errors.mean("psnr_fit") is not None:
             fit = f"{decibels(errors.mean('psnr_fit'))} dB, {similarity(errors.mean('ssim_fit'))}"
-            rows["with colour fit"] = fit
+            rows["fitted"] = fit
     return rows | file_rows(splats.file_bytes)
 
 
@@ -70,11 +71,11 @@ def held_out_errors(splats: SplatSummary) -> NovelViewErrors:
     return NovelViewErrors(tuple(view.errors for view in splats.held_out))
 
 
-def decibels(value: float | None) -> str:
-    """Return a PSNR with one decimal; a dash where it is unknown, and the sign of infinity for equal pictures."""
+def decibels(value: float | None, digits: int = 2) -> str:
+    """Return a PSNR; a dash where it is unknown, and the sign of infinity for equal pictures."""
     if value is None or math.isnan(value):
         return _DASH
-    return f"{value:.2f}" if math.isfinite(value) else "\N{INFINITY}"
+    return f"{value:.{digits}f}" if math.isfinite(value) else "\N{INFINITY}"
 
 
 def similarity(value: float | None) -> str:
@@ -127,11 +128,17 @@ def held_out_section(splats: SplatSummary) -> str:
         return ""
     n = count(len(views), "photo was", "photos were")
     note = (
-        f"{n} kept out of the optimisation and predicted from the others. The colour fit takes away what exposure and "
-        "white balance of a photo add to its error."
+        f"{n} kept out of the optimisation and predicted from the others. Fitted: after the affine map of colours that "
+        "suits the view best, which takes away what its exposure and white balance add to the error."
     )
     shown = _pictured(views)
-    figures = "".join(_comparison(view, number, view is _typical(shown)) for number, view in enumerate(shown))
+    pictures = [pixels for view in shown for pixels in _trio(view)]
+    encoded = fitting(pictures, _SIDES, _PICTURE_BYTES)
+    typical = _typical(shown)
+    figures = "".join(
+        _comparison(view.errors, number, encoded[3 * number : 3 * number + 3], view is typical)
+        for number, view in enumerate(shown)
+    )
     return f'<p class="lead">{note}</p>{figures}{_table(views, shown)}'
 
 
@@ -148,15 +155,19 @@ def _typical(views: Sequence[HeldOutView]) -> HeldOutView | None:
     return sorted(views, key=lambda view: view.errors.psnr)[len(views) // 2] if views else None
 
 
-def _comparison(view: HeldOutView, number: int, is_first: bool) -> str:
+def _trio(view: HeldOutView) -> list[np.ndarray]:
+    """Return photo, prediction and difference, the last one at half the size."""
     if view.photo is None or view.render is None:
-        return ""
-    key = view.errors.key
-    photo, render = (
-        picture(view.photo, f"Photo {key}", _SIDE, "photo"),
-        picture(view.render, f"Prediction of {key} by the splats", _SIDE, "render"),
+        return []
+    return [view.photo, view.render, difference(view.photo, view.render)[::2, ::2]]
+
+
+def _comparison(errors: ViewErrors, number: int, files: Sequence[tuple[bytes, int, int]], is_first: bool) -> str:
+    alts = ("Photo {}", "Prediction of {} by the splats", "Difference of photo and prediction of {}")
+    photo, render, apart = (
+        image_tag(data, (width, height), alt.format(errors.key), css)
+        for (data, width, height), alt, css in zip(files, alts, ("photo", "render", ""), strict=True)
     )
-    apart = picture(difference(view.photo, view.render), f"Difference of photo and prediction of {key}", _SIDE // 2)
     label = "How much of the photo covers the prediction"
     slider = f'<input type="range" min="0" max="100" value="50" aria-label="{label}" hidden>'
     first = " data-first" if is_first else ""
@@ -164,21 +175,21 @@ def _comparison(view: HeldOutView, number: int, is_first: bool) -> str:
     return (
         f'<figure class="comparison" data-held-out="{number}"{first}><div class="versus">'
         f'<div class="split">{photo}{render}{slider}<span class="tag">Photo</span><span class="tag">Splats</span></div>'
-        f"<div>{apart}{legend}<figcaption>{_caption(view.errors)}</figcaption></div></div></figure>"
+        f"<div>{apart}{legend}<figcaption>{_caption(errors)}</figcaption></div></div></figure>"
     )
 
 
 def _caption(errors: ViewErrors) -> str:
-    text = f"<b>{escape(errors.key)}</b><br>{decibels(errors.psnr)} dB, SSIM {similarity(errors.ssim)}"
+    text = f"<b>{breakable(errors.key)}</b><br>{decibels(errors.psnr)} dB, SSIM {similarity(errors.ssim)}"
     if errors.psnr_fit is not None:
-        text += f"<br>with colour fit {decibels(errors.psnr_fit)} dB, SSIM {similarity(errors.ssim_fit)}"
+        text += f"<br>fitted {decibels(errors.psnr_fit)} dB, SSIM {similarity(errors.ssim_fit)}"
     return text
 
 
 def _table(views: Sequence[HeldOutView], shown: Sequence[HeldOutView]) -> str:
     heads = "".join(
         f'<th scope="col"{"" if index == 0 else " class=num"}>{head}</th>'
-        for index, head in enumerate(("Photo", "PSNR, dB", "SSIM", "PSNR with colour fit, dB", "SSIM with colour fit"))
+        for index, head in enumerate(("Photo", "PSNR, dB", "SSIM", "fitted PSNR, dB", "fitted SSIM"))
     )
     rows = "".join(_row(view, next((i for i, other in enumerate(shown) if other is view), None)) for view in views)
     errors = NovelViewErrors(tuple(view.errors for view in views))
@@ -200,7 +211,7 @@ def _numbers(psnr: float | None, ssim: float | None, psnr_fit: float | None, ssi
 
 def _row(view: HeldOutView, number: int | None) -> str:
     errors = view.errors
-    name = escape(errors.key)
+    name = breakable(errors.key)
     if number is not None:
         name = f'<button type="button" class="link" data-show="{number}">{name}</button>'
     cells = "".join(f'<td class="num">{text}</td>' for text in _numbers(*(getattr(errors, c) for c in _COLUMNS)))

@@ -51,6 +51,21 @@ def length(value: float, scale: Scale, digits: int = 2) -> str:
     return f"{significant(value, max(digits, 3))} m"
 
 
+def length_range(low: float, high: float, scale: Scale) -> tuple[str, str]:
+    """Return the two ends of a range of lengths in one unit of the scene, that of the longer one."""
+    factor, unit = 1.0, "m" if scale.kind == "metric" else "units"
+    if scale.kind == "metric":
+        fits = ((0.1, 1000.0, "mm"), (1.0, 100.0, "cm"))
+        factor, unit = next(((f, u) for limit, f, u in fits if max(abs(low), abs(high)) < limit), (1.0, "m"))
+    texts = ("0" if value == 0 else f"{significant(value * factor, 3)} {unit}" for value in (low, high))
+    return next(texts), next(texts)
+
+
+def breakable(key: str) -> str:
+    """Return a photo's key, escaped, that may break its line after the separators of a path."""
+    return escape(key).replace("/", "/<wbr>").replace("_", "_<wbr>")
+
+
 def seconds(value: float) -> str:
     """Return a duration such as ``0.4 s``, ``42 s`` or ``3 min 12 s``."""
     if not math.isfinite(value):

@@ -8,8 +8,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from recon3d.dense.types import DepthMap
+from recon3d.evaluation.novel_views import ViewErrors
 from recon3d.render.cameras import Cameras
-from recon3d.report import PairSummary, ReportInputs
+from recon3d.report import (
+    DenseResults,
+    DepthPreview,
+    DepthSummary,
+    HeldOutView,
+    MeshSummary,
+    PairSummary,
+    ReportInputs,
+    SplatSummary,
+    StereoSummary,
+)
 from recon3d.scene import Points, Scale, Scene, View
 
 N_CAMERAS, N_POINTS = 6, 60
@@ -87,3 +99,42 @@ def refused(inputs: ReportInputs) -> ReportInputs:
     views = [View(f"r{index}.jpg", "not_registered", "no parallax", 640, 480) for index in range(4)]
     pairs = [PairSummary("r0.jpg", f"r{index}.jpg", 300, 280, 0.1 * index) for index in range(1, 4)]
     return ReportInputs("turning", views, verdict="The camera only <turned>.", pairs=pairs, warnings=["Walk around."])
+
+
+def picture(seed: int, size: tuple[int, int] = (24, 36)) -> np.ndarray:
+    """A smooth picture that the seed fixes."""
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    waves = [128 + 100 * np.sin(0.2 * rows + 0.3 * columns + seed + phase) for phase in (0, 2, 4)]
+    return np.stack(waves, axis=2).astype(np.uint8)
+
+
+def make_dense() -> DenseResults:
+    held_out = [
+        HeldOutView(ViewErrors("b1.jpg", 25.126, 0.8124, 26.5, 0.825), picture(1), picture(2)),
+        HeldOutView(ViewErrors(HOSTILE, 20.0, 0.7, 21.0, 0.71), picture(3), picture(4)),
+        HeldOutView(ViewErrors("b5.jpg", 30.0, 0.9)),
+    ]
+    history = [
+        {"iteration": i, "loss": 1 / (i + 1), "psnr": 20 + i / 10, "gaussians": 1000 * i} for i in range(0, 90, 10)
+    ]
+    splats = SplatSummary(
+        123_456, 3000, 95.0, 9, (640, 480), 3, held_out, history, [picture(seed) for seed in range(8)], True,
+        "an orbit <around>", {"splats.ply": 29_000_000, "splats.spz": 2_000_000}, ["capped <by> the preset"],
+    )  # fmt: skip
+    depth_z = np.linspace(1.0, 3.0, 24 * 36).reshape(24, 36).astype(np.float32)
+    depth_z[:6] = 0
+    previews = [
+        DepthPreview("b0.jpg", picture(7), DepthMap(depth_z, np.where(depth_z > 0, 0.02, 0).astype(np.float32)))
+    ]
+    mesh = MeshSummary(5000, 9876, 2.5, (1.0, 2.0, 0.5), 3, False, 12.0, [picture(5)], file_bytes={"mesh.glb": 200_000})
+    return DenseResults(
+        splats,
+        DepthSummary("multi-view stereo", 6, 0.75, 30.0, previews),
+        mesh,
+        StereoSummary(6, 5, 1.84, 0.75, 4321, 30.0),
+    )
+
+
+@pytest.fixture(scope="session")
+def dense() -> DenseResults:
+    return make_dense()

@@ -23,7 +23,7 @@ _NEAR = 1e-6
 def mesh_preview(
     mesh: Mesh,
     camera: Cameras,
-    background: tuple[int, int, int] = (255, 255, 255),
+    background: tuple[int, int, int] = (43, 47, 52),
     supersampling: int = 2,
     shaded: bool = True,
 ) -> UInt8[np.ndarray, "h w 3"]:
