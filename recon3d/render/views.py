@@ -14,7 +14,7 @@ from recon3d.core.errors import UsageError
 from recon3d.render.cameras import Cameras
 from recon3d.render.colormap import colourise, value_range
 from recon3d.render.gaussians.options import GaussianBackend
-from recon3d.render.gaussians.rasterize import rasterize
+from recon3d.render.gaussians.rasterization import rasterize
 from recon3d.render.gaussians.types import ColourSpace, Gaussians, Rasterization
 from recon3d.render.orbits import orbit
 from recon3d.render.trajectories import CameraPath

@@ -13,7 +13,6 @@ from golden_cases import ROOT, assert_close, cases, load, relative_l2
 from torch import Tensor
 
 from recon3d.core.errors import UsageError
-from recon3d.render import spherical_harmonics
 from recon3d.render.gaussians import (
     CameraTensors,
     GaussianBackend,
@@ -27,6 +26,7 @@ from recon3d.render.gaussians import (
     reference,
     reference_raster,
 )
+from recon3d.render.spherical_harmonics import spherical_harmonics
 
 pytestmark = pytest.mark.golden
 KINDS = (

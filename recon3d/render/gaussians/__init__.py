@@ -8,13 +8,14 @@ from recon3d.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from recon3d.render.gaussians.cameras import CameraTensors as CameraTensors
+    from recon3d.render.gaussians.files import load_gaussians as load_gaussians, save_gaussians as save_gaussians
     from recon3d.render.gaussians.options import (
         GaussianBackend as GaussianBackend,
         ProjectionOptions as ProjectionOptions,
         RasterOptions as RasterOptions,
     )
     from recon3d.render.gaussians.projection import project as project
-    from recon3d.render.gaussians.rasterize import (
+    from recon3d.render.gaussians.rasterization import (
         rasterize as rasterize,
         rasterize_projected as rasterize_projected,
     )
@@ -28,9 +29,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "cameras": ["CameraTensors"],
+        "files": ["load_gaussians", "save_gaussians"],
         "options": ["GaussianBackend", "ProjectionOptions", "RasterOptions"],
         "projection": ["project"],
-        "rasterize": ["rasterize", "rasterize_projected"],
+        "rasterization": ["rasterize", "rasterize_projected"],
         "types": ["Gaussians", "Projection", "Rasterization"],
     },
 )

@@ -11,7 +11,7 @@ from gaussian_scenes import FIELDS, HEIGHT, WIDTH, as_dtype, camera, random_scen
 from torch import Tensor
 
 from recon3d.core.errors import InputError, Recon3DError, ShapeError, UsageError
-from recon3d.render import Cameras, spherical_harmonics
+from recon3d.render import Cameras
 from recon3d.render.gaussians import (
     CameraTensors,
     Gaussians,
@@ -22,6 +22,7 @@ from recon3d.render.gaussians import (
     rasterize,
     rasterize_projected,
 )
+from recon3d.render.spherical_harmonics import spherical_harmonics
 
 NAN, INF = float("nan"), float("inf")
 

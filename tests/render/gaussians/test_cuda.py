@@ -14,9 +14,9 @@ import torch
 from gaussian_scenes import FIELDS, HEIGHT, WIDTH, as_dtype, camera, random_scene, requiring_gradients
 
 from recon3d.core.errors import DependencyError, UsageError
-from recon3d.render import spherical_harmonics
 from recon3d.render.gaussians import RasterOptions, cuda, dispatch, project, rasterize
 from recon3d.render.gaussians.dispatch import resolve
+from recon3d.render.spherical_harmonics import spherical_harmonics
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 MISSING = "gsplat is not installed"
