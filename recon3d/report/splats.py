@@ -189,7 +189,7 @@ def _caption(errors: ViewErrors) -> str:
 def _table(views: Sequence[HeldOutView], shown: Sequence[HeldOutView]) -> str:
     heads = "".join(
         f'<th scope="col"{"" if index == 0 else " class=num"}>{head}</th>'
-        for index, head in enumerate(("Photo", "PSNR, dB", "SSIM", "fitted PSNR, dB", "fitted SSIM"))
+        for index, head in enumerate(("Photo", "PSNR, dB", "SSIM", "Fitted PSNR, dB", "Fitted SSIM"))
     )
     rows = "".join(_row(view, next((i for i, other in enumerate(shown) if other is view), None)) for view in views)
     errors = NovelViewErrors(tuple(view.errors for view in views))

@@ -18,7 +18,7 @@ BROWSER = next(
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --enable-unsafe-swiftshader --enable-logging=stderr "
-    "--virtual-time-budget=2000 --dump-dom"
+    "--virtual-time-budget=5000 --dump-dom"
 )
 
 
