@@ -11,12 +11,13 @@ from recon3d.core.errors import ShapeError
 from recon3d.core.kernels import run_chunks
 from recon3d.core.progress import Progress
 from recon3d.core.seeds import derive, generator
-from recon3d.dense.stereo_consistency import Agreement, confirm, remove_small_regions, stack_neighbours
-from recon3d.dense.stereo_geometry import halved_cameras, inverse_maps, pair_maps, plane_normals, reduced_cameras
+from recon3d.dense.stereo_consistency import Agreement, confirm, remove_small_regions
+from recon3d.dense.stereo_geometry import halved_cameras, pixel_maps, plane_normals, reduced_cameras
 from recon3d.dense.stereo_images import grey_pyramid, pack_sources, padded_reference
-from recon3d.dense.stereo_initial import first_planes, upsampled_planes
+from recon3d.dense.stereo_initial import first_planes, upsampled_field
 from recon3d.dense.stereo_options import StereoOptions
 from recon3d.dense.stereo_patchmatch import Search, choose, sweep
+from recon3d.dense.stereo_refine import polish
 from recon3d.dense.stereo_views import ViewPlan, plan_views
 from recon3d.dense.types import DepthMap
 from recon3d.render.cameras import Cameras
@@ -35,8 +36,36 @@ class _Work:
     pyramids: list[list[UInt8[np.ndarray, "_h _w"]]]
     masks: list[Bool[np.ndarray, "_h _w"] | None]
     options: StereoOptions
-    planes: list[Float32[np.ndarray, "_h _w 3"]]
-    cost: list[Float32[np.ndarray, "_h _w"]]
+    sigma: list[Float32[np.ndarray, "_h _w"] | None]
+    fields: list[Float32[np.ndarray, "_h _w 4"]]
+
+    def n_levels(self, view: int) -> int:
+        return min(len(self.pyramids[v]) for v in [view, *self.plans[view].sources])
+
+    def seed(self, view: int, level: int, i: int) -> np.uint32:
+        return np.uint32(derive(self.options.seed, "stereo", str(view), str(level), str(i)))
+
+    def first_planes(self, view: int, level: int) -> Float32[np.ndarray, "m h w 3"]:
+        height, width = self.pyramids[view][level].shape
+        rng = generator(self.options.seed, "stereo", str(view))
+        return first_planes(self.plans[view], self.scale[view] / 2**level, height, width, rng)
+
+    def search(self, view: int, level: int) -> Search:
+        plan, K = self.plans[view], self.cameras.K[view]
+        return Search(
+            w_min=np.float32(1 / plan.depth_range[1]),
+            w_max=np.float32(1 / plan.depth_range[0]),
+            focal=np.float32(np.sqrt(K[0, 0] * K[1, 1]) / 2**level),
+            max_slope=np.float32(_MAX_SLOPE),
+            step_px=np.float32(1.0),
+            step_slope=np.float32(0.25),
+            weight=np.float32(0.0),
+            same_px=np.float32(0.1),
+            n_random=2,
+            n_best=min(self.options.n_best, len(plan.sources)),
+            ranked=False,
+            seed=np.uint32(0),
+        )
 
 
 def stereo_cameras(cameras: Cameras, options: StereoOptions) -> Cameras:
@@ -72,18 +101,25 @@ def estimate_depth(
     progress = progress or Progress()
     _check(images, cameras, masks)
     work = _prepare(images, cameras, points, options, masks)
-    with progress.stage("matching", 2 * len(images)) as stage:
-        def match(view: int) -> None:
-            _match(work, view)
+    with progress.stage("matching", 3 * len(images)) as stage:
+        refined: list[Float32[np.ndarray, "_h _w 4"] | None] = [None] * len(images)
+        maps: list[DepthMap | None] = [None] * len(images)
+
+        def start(view: int) -> None:
+            _start(work, view)
             stage.advance()
 
-        run_chunks(match, len(images))
-        maps: list[DepthMap | None] = [None] * len(images)
+        def refine(view: int) -> None:
+            refined[view] = _refine(work, view)
+            stage.advance()
 
         def finish(view: int) -> None:
             maps[view] = _finish(work, view)
             stage.advance()
 
+        run_chunks(start, len(images))
+        run_chunks(refine, len(images))
+        work.fields[:] = refined
         run_chunks(finish, len(images))
     return [depth_map for depth_map in maps if depth_map is not None]
 
@@ -112,8 +148,7 @@ def _prepare(
     pyramids = [grey_pyramid(image, *size) for image, size in zip(images, sizes, strict=True)]
     scale = (reduced.width / cameras.width).tolist()
     small = [None] * len(images) if masks is None else [_resized(m, *s) for m, s in zip(masks, sizes, strict=True)]
-    planes = [np.zeros((h, w, 3), np.float32) for w, h in sizes]
-    return _Work(reduced, plans, scale, pyramids, small, options, planes, [np.zeros(0, np.float32)] * len(images))
+    return _Work(reduced, plans, scale, pyramids, small, options, [None] * len(images), [None] * len(images))
 
 
 def _resized(mask: Bool[np.ndarray, "h w"] | None, width: int, height: int) -> Bool[np.ndarray, "h2 w2"] | None:
@@ -123,62 +158,95 @@ def _resized(mask: Bool[np.ndarray, "h w"] | None, width: int, height: int) -> B
     return mask[rows, np.arange(width) * mask.shape[1] // width]
 
 
-def _match(work: _Work, view: int) -> None:
-    plan, options = work.plans[view], work.options
-    if not len(plan.sources):
+def _start(work: _Work, view: int) -> None:
+    """Match one photo from the coarsest scale to half size, by appearance alone."""
+    if not len(work.plans[view].sources):
         return
-    n_levels = min(len(work.pyramids[v]) for v in [view, *plan.sources])
     field = None
-    n_best = min(options.n_best, len(plan.sources))
-    for level in reversed(range(n_levels)):
-        cameras = halved_cameras(work.cameras, level)
-        grey = work.pyramids[view][level]
-        height, width = grey.shape
-        reference = padded_reference(grey, _resized(work.masks[view], width, height))
-        sources = pack_sources([work.pyramids[v][level] for v in plan.sources], pair_maps(cameras, view, plan.sources))
-        coarsest = field is None
+    for level in reversed(range(min(1, work.n_levels(view) - 1), work.n_levels(view))):
+        reference, sources = _scale(work, view, level, with_fields=False)
+        size = work.pyramids[view][level].shape
+        search = work.search(view, level)
         if field is None:
-            rng = generator(options.seed, "stereo", str(view))
-            candidates = first_planes(plan, work.scale[view] / 2**level, height, width, rng)
-            n_sweeps, step_px = options.n_iterations, 8.0
+            candidates = work.first_planes(view, level)
+            field = choose(candidates, reference, sources, search)
+            for i in range(work.options.n_iterations):
+                step = search._replace(step_px=np.float32(8.0 * 0.5**i), step_slope=np.float32(0.5), n_random=3)
+                sweep(field, reference, sources, step._replace(seed=work.seed(view, level, i)))
+            continue
+        candidates = upsampled_field(field, *size)[None]
+        field = choose(candidates, reference, sources, search)
+        for i in range(SW[level] if level < len(SW) else 2):
+            sweep(field, reference, sources, search._replace(step_px=np.float32(0.5**i), seed=work.seed(view, level, i), ranked=RANKED))
+    work.fields[view] = field
+
+SW=[0,1,1,1]
+RANKED=True
+GEO=1
+
+def _refine(work: _Work, view: int) -> Float32[np.ndarray, "h w 4"] | None:
+    """Go on to full size, now also comparing with what was found for the neighbours."""
+    field = work.fields[view]
+    if not len(work.plans[view].sources):
+        return None
+    for level in (1, 0):
+        if level >= work.n_levels(view):
+            continue
+        reference, sources = _scale(work, view, level, with_fields=True)
+        search = work.search(view, level)._replace(weight=np.float32(work.options.consistency_weight), ranked=True)
+        if level == 1:
+            field = field.copy()
+            for i in range(GEO):
+                sweep(field, reference, sources, search._replace(seed=work.seed(view, level, 10+i)))
         else:
-            candidates = upsampled_planes(field[..., :3], height, width)[None]
-            n_sweeps, step_px = 2 if level else 1, 1.0
-        field = choose(candidates, reference, sources, n_best)
-        focal = np.float32(np.sqrt(cameras.K[view, 0, 0] * cameras.K[view, 1, 1]))
-        for i in range(n_sweeps):
-            search = Search(
-                np.float32(1 / plan.depth_range[1]),
-                np.float32(1 / plan.depth_range[0]),
-                focal,
-                np.float32(_MAX_SLOPE),
-                np.float32(step_px),
-                np.float32(0.5 if coarsest else 0.25),
-                3 if coarsest else 2,
-                n_best,
-                level == 0,
-                np.uint32(derive(options.seed, "sweep", str(view), str(level), str(i))),
-            )
-            sweep(field, reference, sources, search)
-            step_px *= 0.5
-    work.planes[view], work.cost[view] = field[..., :3].copy(), field[..., 3].copy()
+            if field.shape[:2] != work.pyramids[view][0].shape:
+                field = upsampled_field(field, *work.pyramids[view][0].shape)
+            search = search._replace(same_px=np.float32(0.25), n_random=1, seed=work.seed(view, level, 20))
+            work.sigma[view] = polish(field, reference, sources, search)
+    return field
+
+
+def _scale(work: _Work, view: int, level: int, with_fields: bool):
+    others = work.plans[view].sources
+    cameras = halved_cameras(work.cameras, level)
+    grey = work.pyramids[view][level]
+    reference = padded_reference(grey, _resized(work.masks[view], grey.shape[1], grey.shape[0]))
+    here = np.full(len(others), view)
+    into = pixel_maps(cameras, here, cameras, others)
+    links = _links(work, cameras, view) if with_fields else np.zeros((len(others), 24), np.float32)
+    fields = [work.fields[v] for v in others] if with_fields else []
+    greys = [work.pyramids[v][level] for v in others]
+    return reference, pack_sources(greys, fields, np.concatenate([into, links], 1))
+
+
+def _links(work, cameras, view):
+    others = work.plans[view].sources
+    here = np.full(len(others), view)
+    # a field has the scale that its size says
+    out = []
+    for v in others:
+        level = 0 if work.fields[v].shape[0] == work.pyramids[v][0].shape[0] else 1
+        there = halved_cameras(work.cameras, level)
+        one, me = np.array([v]), np.array([view])
+        out.append(np.concatenate([pixel_maps(cameras, me, there, one), pixel_maps(there, one, cameras, me)], 1))
+    return np.concatenate(out)
 
 
 def _finish(work: _Work, view: int) -> DepthMap:
     plan, options = work.plans[view], work.options
-    planes = work.planes[view]
+    field = work.fields[view]
     if not len(plan.sources):
-        empty = np.zeros(planes.shape[:2], np.float32)
+        empty = np.zeros(work.pyramids[view][0].shape, np.float32)
         return DepthMap(empty, empty.copy(), np.zeros((*empty.shape, 3), np.float32))
-    forward = pair_maps(work.cameras, view, plan.sources)
-    back = inverse_maps(work.cameras, view, plan.sources)
-    neighbours = stack_neighbours([work.planes[v] for v in plan.sources], forward, back)
+    links = _links(work, work.cameras, view)
+    maps = np.concatenate([np.zeros((len(links), 12), np.float32), links], 1)
+    sources = pack_sources([], [work.fields[v] for v in plan.sources], maps)
     agreement = Agreement(np.float32(options.max_reprojection_px), np.float32(options.max_depth_error))
-    count, mean, spread = confirm(planes, neighbours, agreement)
+    count, mean, spread = np.moveaxis(confirm(field, sources, agreement), -1, 0)
     wanted = min(options.min_consistent, len(plan.sources))
-    keep = (count >= wanted) & (work.cost[view] <= options.max_cost)
+    keep = (count >= wanted) & (field[..., 3] <= options.max_cost)
     depth = np.where(keep, 1 / np.maximum(mean, 1e-20), 0).astype(np.float32)
     depth = remove_small_regions(depth, options.min_region_px, 0.02)
     sigma = np.where(depth > 0, np.sqrt(spread / np.maximum(count, 1)) * depth**2, 0).astype(np.float32)
-    kept = np.where(depth[..., None] > 0, planes, np.float32(0))
+    kept = np.where(depth[..., None] > 0, field[..., :3], np.float32(0))
     return DepthMap(depth, sigma, plane_normals(kept, work.cameras.K[view]))

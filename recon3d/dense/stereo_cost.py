@@ -28,6 +28,7 @@ _DX, _DY, _SPATIAL, _WEIGHT, _CENTRED = 0, N_SAMPLES, 2 * N_SAMPLES, 3 * N_SAMPL
 BEST = 5 * N_SAMPLES  # scratch: the lowest costs of a plane over the views
 RANK = 6 * N_SAMPLES  # scratch: the views from the best to the worst
 MAX_VIEWS = N_SAMPLES
+CAP_PX = np.float32(2.0)  # a larger disagreement costs no more: the neighbour may be wrong or occluded
 _NOISE = np.float32(2.0)  # variance of the grey values that is not texture
 _COLOUR = np.float32(1.0 / 24.0**2)  # inverse square of the grey difference that quarters the weight
 _SPATIAL_PX = 4.0
@@ -126,10 +127,56 @@ def _sums(packed, start, width, center, warp, window):
 
 @kernel
 @no_type_check
-def plane_cost(packed, maps, at, plane, window, variance, n_best):
+def disagreement(packed, maps, fields, view, at, w):
+    """Follow a pixel with inverse depth w into a neighbour's field and back.
+
+    Returns:
+        The distance in pixels between the pixel and where the neighbour's own depth puts it, the inverse depth of that
+        place, and the neighbour's cost; (inf, 0, inf) where the neighbour does not see the pixel or has no depth.
+    """
+    nowhere = (np.float32(np.inf), np.float32(0.0), np.float32(np.inf))
+    x, y = at
+    depth = maps[view, 18] * x + maps[view, 19] * y + maps[view, 20] + w * maps[view, 23]
+    if depth <= np.float32(1e-6):
+        return nowhere
+    sx = (maps[view, 12] * x + maps[view, 13] * y + maps[view, 14] + w * maps[view, 21]) / depth
+    sy = (maps[view, 15] * x + maps[view, 16] * y + maps[view, 17] + w * maps[view, 22]) / depth
+    start, width = np.int64(packed[HEADER * view + 4]), np.int64(packed[HEADER * view + 5])
+    if not (sx >= 0 and sy >= 0 and sx < width and sy < np.int64(packed[HEADER * view + 6])):
+        return nowhere
+    column, row = np.int64(sx), np.int64(sy)
+    pixel = start + row * width + column
+    du, dv = sx - np.float32(column) - np.float32(0.5), sy - np.float32(row) - np.float32(0.5)
+    theirs = fields[pixel, 0] + fields[pixel, 1] * du + fields[pixel, 2] * dv
+    if fields[pixel, 0] <= np.float32(0.0) or theirs <= np.float32(0.0):
+        return nowhere
+    depth = maps[view, 30] * sx + maps[view, 31] * sy + maps[view, 32] + theirs * maps[view, 35]
+    if depth <= np.float32(1e-6):
+        return nowhere
+    dx = (maps[view, 24] * sx + maps[view, 25] * sy + maps[view, 26] + theirs * maps[view, 33]) / depth - x
+    dy = (maps[view, 27] * sx + maps[view, 28] * sy + maps[view, 29] + theirs * maps[view, 34]) / depth - y
+    return np.float32(np.sqrt(dx * dx + dy * dy)), theirs / depth, fields[pixel, 3]
+
+
+@kernel
+@no_type_check
+def _quarrel(packed, maps, fields, at, w, window, search):
+    """Cost of disagreement with the fields of the views ranked best, the mean over them.
+
+    It counts as much as the neighbour's own match is trusted, and no more than its cap.
+    """
+    total = np.float32(0.0)
+    for i in range(search.n_best):
+        off, _, their_cost = disagreement(packed, maps, fields, int(window[RANK + i]), at, w)
+        total += max(np.float32(1.0) - np.float32(1.5) * their_cost, np.float32(0.0)) * min(off, CAP_PX)
+    return total * (search.weight / np.float32(search.n_best))
+
+
+@kernel
+@no_type_check
+def plane_cost(packed, maps, fields, at, plane, window, variance, search):
     """Return the mean cost of a plane over its best views, and rank the views in the scratch of ``window``."""
-    n = len(maps)
-    for view in range(n):
+    for view in range(len(maps)):
         cost = view_cost(packed, maps, view, at, plane, window, variance)
         slot = view
         while slot > 0 and window[BEST + slot - 1] > cost:
@@ -139,19 +186,25 @@ def plane_cost(packed, maps, at, plane, window, variance, n_best):
         window[BEST + slot] = cost
         window[RANK + slot] = np.float32(view)
     total = np.float32(0.0)
-    for i in range(n_best):
+    for i in range(search.n_best):
         total += window[BEST + i]
-    return total / np.float32(n_best)
+    total /= np.float32(search.n_best)
+    if search.weight > np.float32(0.0):
+        total += _quarrel(packed, maps, fields, at, plane[0], window, search)
+    return total
 
 
 @kernel
 @no_type_check
-def ranked_cost(packed, maps, at, plane, window, variance, n_best, limit):
+def ranked_cost(packed, maps, fields, at, plane, window, variance, search, limit):
     """Return the mean cost of a plane over the views ranked best before; infinity once it must exceed ``limit``."""
-    allowed = limit * np.float32(n_best)
+    allowed = limit * np.float32(search.n_best)
     total = np.float32(0.0)
-    for i in range(n_best):
+    for i in range(search.n_best):
         total += view_cost(packed, maps, int(window[RANK + i]), at, plane, window, variance)
         if total >= allowed:
             return np.float32(np.inf)
-    return total / np.float32(n_best)
+    total /= np.float32(search.n_best)
+    if search.weight > np.float32(0.0):
+        total += _quarrel(packed, maps, fields, at, plane[0], window, search)
+    return total

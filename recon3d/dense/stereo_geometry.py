@@ -34,22 +34,16 @@ def halved_cameras(cameras: Cameras, n_times: int) -> Cameras:
     return replace(cameras, K=K, width=cameras.width >> n_times, height=cameras.height >> n_times)
 
 
-def pair_maps(cameras: Cameras, view: int, others: Int64[np.ndarray, " s"]) -> Float32[np.ndarray, "s 12"]:
-    """Return row-major ``A`` and ``e`` that map a pixel of ``view`` with inverse depth w into each of ``others``."""
-    return _maps(cameras, np.full(len(others), view), others)
-
-
-def inverse_maps(cameras: Cameras, view: int, others: Int64[np.ndarray, " s"]) -> Float32[np.ndarray, "s 12"]:
-    """Return row-major ``A`` and ``e`` that map pixels of each of ``others`` into ``view``."""
-    return _maps(cameras, others, np.full(len(others), view))
-
-
-def _maps(
-    cameras: Cameras, origin: Int64[np.ndarray, " s"], target: Int64[np.ndarray, " s"]
+def pixel_maps(
+    origin: Cameras, view: Int64[np.ndarray, " s"], target: Cameras, other: Int64[np.ndarray, " s"]
 ) -> Float32[np.ndarray, "s 12"]:
-    relative = cameras.cam_from_world[target] @ cameras.world_from_cam[origin]
-    K = cameras.K[target]
-    A = K @ relative[:, :3, :3] @ np.linalg.inv(cameras.K[origin])
+    """Return row-major ``A`` and ``e`` that map pixels of ``origin[view]`` with inverse depth w into ``target[other]``.
+
+    The two batches hold the same photos, perhaps at different scales.
+    """
+    relative = target.cam_from_world[other] @ origin.world_from_cam[view]
+    K = target.K[other]
+    A = K @ relative[:, :3, :3] @ np.linalg.inv(origin.K[view])
     e = np.einsum("nij,nj->ni", K, relative[:, :3, 3])
     return np.concatenate([A.reshape(-1, 9), e], 1).astype(np.float32)
 

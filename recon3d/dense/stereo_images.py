@@ -11,20 +11,23 @@ from PIL import Image
 from recon3d.core.kernels import kernel
 
 BORDER = 5  # radius of the matching window
-HEADER = 4  # numbers per neighbour before the images
-MIN_SIDE = 96  # no scale is coarser than this many pixels along the shorter side
+HEADER = 8  # numbers per neighbour before the images
+MIN_SIDE = 60  # no scale is coarser than this many pixels along the shorter side
 
 
 class Sources(NamedTuple):
-    """Images of the neighbours at one scale.
+    """The neighbours at one scale.
 
-    ``packed`` starts with four numbers per neighbour: where its image starts, its width, its height, and a zero. Every
-    entry of an image holds the four grey values of the bilinear samples right of and below a pixel's centre. ``maps``
-    holds twelve numbers per neighbour, ``A`` and ``e`` of :mod:`recon3d.dense.stereo_geometry`.
+    ``packed`` starts with eight numbers per neighbour: where its image starts, its width and height, a zero, where its
+    field starts, its width and height, a zero. Every entry of an image holds the four grey values of the bilinear
+    samples right of and below a pixel's centre. ``maps`` holds three pixel maps of
+    :mod:`recon3d.dense.stereo_geometry` per neighbour: into its image, into its field, and from its field back.
+    ``fields`` are the planes and costs that were found for the neighbours before, one after the other; may be empty.
     """
 
     packed: UInt32[np.ndarray, " total"]
-    maps: Float32[np.ndarray, "s 12"]
+    maps: Float32[np.ndarray, "s 36"]
+    fields: Float32[np.ndarray, "pixels 4"]
 
 
 def grey_pyramid(image: UInt8[np.ndarray, "h w 3"], width: int, height: int) -> list[UInt8[np.ndarray, "_h _w"]]:
@@ -54,14 +57,25 @@ def padded_reference(
     return padded
 
 
-def pack_sources(greys: list[UInt8[np.ndarray, "_h _w"]], maps: Float32[np.ndarray, "s 12"]) -> Sources:
-    """Pack the images of the neighbours for the matching kernels."""
-    start = HEADER * len(greys) + np.concatenate([[0], np.cumsum([grey.size for grey in greys])]).astype(np.int64)
+def pack_sources(
+    greys: list[UInt8[np.ndarray, "_h _w"]],
+    fields: list[Float32[np.ndarray, "_fh _fw 4"]],
+    maps: Float32[np.ndarray, "s 36"],
+) -> Sources:
+    """Pack the images and fields of the neighbours for the kernels; either list may be empty."""
+    n = len(maps)
+    start = HEADER * n + np.concatenate([[0], np.cumsum([grey.size for grey in greys])]).astype(np.int64)
     packed = np.zeros(int(start[-1]), np.uint32)
+    header = packed[: HEADER * n].reshape(n, HEADER)
     for view, grey in enumerate(greys):
-        packed[HEADER * view : HEADER * view + 3] = start[view], grey.shape[1], grey.shape[0]
+        header[view, :3] = start[view], grey.shape[1], grey.shape[0]
         _pack(np.ascontiguousarray(grey), packed[start[view] : start[view + 1]])
-    return Sources(packed, maps)
+    first = 0
+    for view, field in enumerate(fields):
+        header[view, 4:7] = first, field.shape[1], field.shape[0]
+        first += field.shape[0] * field.shape[1]
+    flat = np.concatenate([field.reshape(-1, 4) for field in fields]) if fields else np.zeros((0, 4), np.float32)
+    return Sources(packed, maps, flat)
 
 
 @kernel

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float32, Float64
-from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import Delaunay, QhullError, cKDTree
 
 from recon3d.dense.stereo_views import ViewPlan
@@ -45,23 +44,28 @@ def _interpolated(
 ) -> Float64[np.ndarray, "h w 3"]:
     """Planes through the triangles of a Delaunay triangulation of the sparse points; zero outside of their hull."""
     try:
-        surface = LinearNDInterpolator(Delaunay(xy), w, fill_value=0.0)
+        triangles = Delaunay(xy)
     except QhullError:  # all on one line
         return np.zeros((*grid.shape[:2], 3))
-    value = surface(grid)
-    half = np.array([0.5, 0.0])
-    right, left, below, above = (surface(grid + d) for d in (half, -half, half[::-1], -half[::-1]))
-    whole = (value > 0) & (right > 0) & (left > 0) & (below > 0) & (above > 0)
-    return np.where(whole[..., None], np.stack([value, right - left, below - above], -1), 0.0)
+    corners, values = xy[triangles.simplices], w[triangles.simplices]
+    slopes = np.zeros((len(corners) + 1, 3))  # the last row answers for pixels outside
+    edges, rises = corners[:, 1:] - corners[:, :1], values[:, 1:] - values[:, :1]
+    solid = np.abs(np.linalg.det(edges)) > 1e-9
+    slopes[:-1][solid, 1:] = np.linalg.solve(edges[solid], rises[solid][..., None])[..., 0]
+    slopes[:-1][solid, 0] = values[solid, 0] - (slopes[:-1][solid, 1:] * corners[solid, 0]).sum(1)
+    planes = slopes[triangles.find_simplex(grid)]
+    planes[..., 0] += (planes[..., 1:] * grid).sum(-1)
+    return planes
 
 
-def upsampled_planes(planes: Float32[np.ndarray, "h w 3"], height: int, width: int) -> Float32[np.ndarray, "h2 w2 3"]:
+def upsampled_field(field: Float32[np.ndarray, "h w 4"], height: int, width: int) -> Float32[np.ndarray, "h2 w2 4"]:
     """Carry the planes to the next finer scale: every pixel lies on the plane of the coarse pixel that holds it."""
-    rows = np.minimum(np.arange(height) // 2, planes.shape[0] - 1)
-    columns = np.minimum(np.arange(width) // 2, planes.shape[1] - 1)
-    fine = planes[rows[:, None], columns]
-    fine[..., 1:] *= 0.5
-    dv = np.arange(height) + 0.5 - (2 * rows + 1)
-    du = np.arange(width) + 0.5 - (2 * columns + 1)
-    fine[..., 0] += fine[..., 1] * du.astype(np.float32) + fine[..., 2] * dv[:, None].astype(np.float32)
+    rows = np.minimum(np.arange(height) // 2, field.shape[0] - 1)
+    columns = np.minimum(np.arange(width) // 2, field.shape[1] - 1)
+    fine = field[rows[:, None], columns]
+    fine[..., 1:3] *= 0.5
+    dv = (np.arange(height) + 0.5 - (2 * rows + 1)).astype(np.float32)[:, None]
+    du = (np.arange(width) + 0.5 - (2 * columns + 1)).astype(np.float32)
+    moved = fine[..., 0] + fine[..., 1] * du + fine[..., 2] * dv
+    fine[..., 0] = np.where(moved > 0, moved, fine[..., 0])
     return fine

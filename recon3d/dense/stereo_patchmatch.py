@@ -21,7 +21,12 @@ from recon3d.dense.stereo_images import Sources
 
 
 class Search(NamedTuple):
-    """Limits and step sizes of a sweep; slopes are multiples of w / focal length."""
+    """Limits and step sizes of a sweep.
+
+    ``step_px`` is the largest random change of depth, in pixels of parallax; slopes are multiples of w / focal length;
+    ``weight`` is the cost of a pixel of disagreement with the fields of the neighbours; a ``ranked`` sweep compares
+    planes in the views that suit the current plane best, instead of the views that suit each plane best.
+    """
 
     w_min: np.float32
     w_max: np.float32
@@ -29,6 +34,8 @@ class Search(NamedTuple):
     max_slope: np.float32
     step_px: np.float32
     step_slope: np.float32
+    weight: np.float32
+    same_px: np.float32
     n_random: int
     n_best: int
     ranked: bool
@@ -40,22 +47,22 @@ def sweep(
 ) -> None:
     """Visit every pixel once: first one colour of the checkerboard, then the other."""
     for colour in (0, 1):
-        _sweep(field, reference, sources.packed, sources.maps, make_window(), search, colour)
+        _sweep(field, reference, *sources, make_window(), search, colour)
 
 
 def choose(
-    candidates: Float32[np.ndarray, "m h w 3"], reference: Float32[np.ndarray, "hp wp"], sources: Sources, n_best: int
+    candidates: Float32[np.ndarray, "m h w 3"], reference: Float32[np.ndarray, "hp wp"], sources: Sources, search: Search
 ) -> Float32[np.ndarray, "h w 4"]:
     """Return the best of ``m`` candidate planes of every pixel with its cost; w is 0 and the cost infinite if masked."""
     field = np.zeros((*candidates.shape[1:3], 4), np.float32)
     field[..., 3] = np.inf
-    _choose(candidates, field, reference, sources.packed, sources.maps, make_window(), n_best)
+    _choose(candidates, field, reference, *sources, make_window(), search)
     return field
 
 
 @kernel
 @no_type_check
-def _choose(candidates, field, reference, packed, maps, window, n_best):
+def _choose(candidates, field, reference, packed, maps, fields, window, search):
     height, width = field.shape[:2]
     for v in range(height):
         for u in range(width):
@@ -66,12 +73,12 @@ def _choose(candidates, field, reference, packed, maps, window, n_best):
             for i in range(len(candidates)):
                 plane = (candidates[i, v, u, 0], candidates[i, v, u, 1], candidates[i, v, u, 2])
                 if plane[0] > np.float32(0.0):
-                    _keep(field, u, v, plane, plane_cost(packed, maps, at, plane, window, variance, n_best))
+                    keep(field, u, v, plane, plane_cost(packed, maps, fields, at, plane, window, variance, search))
 
 
 @kernel
 @no_type_check
-def _keep(field, u, v, plane, cost):
+def keep(field, u, v, plane, cost):
     """Take the plane for pixel (u, v) if it costs less than the current one."""
     if cost < field[v, u, 3]:
         field[v, u, 0], field[v, u, 1], field[v, u, 2], field[v, u, 3] = plane[0], plane[1], plane[2], cost
@@ -79,7 +86,7 @@ def _keep(field, u, v, plane, cost):
 
 @kernel
 @no_type_check
-def _sweep(field, reference, packed, maps, window, search, colour):
+def _sweep(field, reference, packed, maps, fields, window, search, colour):
     height, width = field.shape[:2]
     for v in range(height):
         for u in range((v + colour) & 1, width, 2):
@@ -89,21 +96,19 @@ def _sweep(field, reference, packed, maps, window, search, colour):
             at = (np.float32(u) + np.float32(0.5), np.float32(v) + np.float32(0.5))
             if search.ranked:
                 plane = (field[v, u, 0], field[v, u, 1], field[v, u, 2])
-                field[v, u, 3] = plane_cost(packed, maps, at, plane, window, variance, search.n_best)
-            step = search.step_px / parallax(maps, at, field[v, u, 0])
+                field[v, u, 3] = plane_cost(packed, maps, fields, at, plane, window, variance, search)
+            moves = parallax(maps, at, field[v, u, 0])
             for guess in range(4 + search.n_random):
                 if guess < 4:
-                    plane = _from_neighbour(field, u, v, guess, step)
+                    plane = from_neighbour(field, u, v, guess, search.same_px / moves)
                 else:
-                    plane = _perturbed(field, u, v, guess - 4, step, search)
-                if _allowed(plane, search):
+                    plane = perturbed(field, u, v, guess - 4, search.step_px / moves, search)
+                if allowed(plane, search):
                     if search.ranked:
-                        cost = ranked_cost(
-                            packed, maps, at, plane, window, variance, search.n_best, field[v, u, 3]
-                        )
+                        cost = ranked_cost(packed, maps, fields, at, plane, window, variance, search, field[v, u, 3])
                     else:
-                        cost = plane_cost(packed, maps, at, plane, window, variance, search.n_best)
-                    _keep(field, u, v, plane, cost)
+                        cost = plane_cost(packed, maps, fields, at, plane, window, variance, search)
+                    keep(field, u, v, plane, cost)
 
 
 @kernel
@@ -124,7 +129,7 @@ def parallax(maps, at, w):
 
 @kernel
 @no_type_check
-def _allowed(plane, search):
+def allowed(plane, search):
     w, wu, wv = plane
     limit = search.max_slope * w / search.focal
     return search.w_min <= w <= search.w_max and abs(wu) <= limit and abs(wv) <= limit
@@ -132,7 +137,7 @@ def _allowed(plane, search):
 
 @kernel
 @no_type_check
-def _from_neighbour(field, u, v, direction, step):
+def from_neighbour(field, u, v, direction, same):
     """Return the plane of the cheapest pixel among those 1, 3 and 5 steps away in one direction.
 
     The inverse depth is 0, which is never allowed, where there is no pixel or its plane is nearly the current one.
@@ -150,14 +155,14 @@ def _from_neighbour(field, u, v, direction, step):
     wu, wv = field[bv, bu, 1], field[bv, bu, 2]
     w = field[bv, bu, 0] + wu * np.float32(u - bu) + wv * np.float32(v - bv)
     tilt = abs(wu - field[v, u, 1]) + abs(wv - field[v, u, 2])
-    if abs(w - field[v, u, 0]) + np.float32(3.0) * tilt < np.float32(0.1) * step:
+    if abs(w - field[v, u, 0]) + np.float32(3.0) * tilt < same:
         return np.float32(0.0), wu, wv
     return w, wu, wv
 
 
 @kernel
 @no_type_check
-def _perturbed(field, u, v, draw, step, search):
+def perturbed(field, u, v, draw, step, search):
     """Return a random change of the current plane: first of the depth, then of the slopes, then of both."""
     w, wu, wv = field[v, u, 0], field[v, u, 1], field[v, u, 2]
     state = hash32(np.uint32(u * 73856093 ^ v * 19349663) ^ hash32(np.uint32(search.seed + np.uint32(draw))))
