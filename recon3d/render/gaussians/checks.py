@@ -35,6 +35,16 @@ def check_alike(values: Mapping[str, Tensor]) -> None:
 
 
 @torch.no_grad()
+def check_intrinsics(K: Tensor) -> None:
+    """Raise UsageError where a matrix ``[...,3,3]`` is not that of a pinhole without skew."""
+    x, y, last = K[..., 0, :], K[..., 1, :], K[..., 2, :]
+    zero = (x[..., 1] == 0) & (y[..., 0] == 0) & (last == last.new_tensor([0, 0, 1])).all(-1)
+    if not bool((zero & (x[..., 0] > 0) & (y[..., 1] > 0)).all()):
+        expected = "[[fx, 0, cx], [0, fy, cy], [0, 0, 1]] with positive focal lengths"
+        raise UsageError("K is not that of a pinhole camera without skew", got=K.tolist(), expected=expected)
+
+
+@torch.no_grad()
 def check_finite(values: Mapping[str, Tensor]) -> None:
     """Raise InputError where a tensor holds NaN or infinite values, naming it and how many there are."""
     if not values:

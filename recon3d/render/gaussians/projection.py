@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon3d.core.errors import UsageError
-from recon3d.render.gaussians.checks import Shape, check_alike, check_finite, check_shapes
+from recon3d.render.gaussians.checks import Shape, check_alike, check_finite, check_intrinsics, check_shapes
 from recon3d.render.gaussians.dispatch import module_for
 from recon3d.render.gaussians.options import GaussianBackend, ProjectionOptions
 from recon3d.render.gaussians.types import Projection
@@ -46,7 +46,7 @@ def project(
     Raises:
         ShapeError: a tensor has the wrong shape.
         InputError: a tensor holds NaN or infinite values.
-        UsageError: the tensors do not live together, or the back end does not take them.
+        UsageError: K has skew, the tensors do not live together, or the back end does not take them.
 
     Source: Zwicker et al., EWA splatting, 2002; Kerbl et al., 3D Gaussian splatting, 2023, eq. 5, with the rules of
     gsplat 1.5.3. The compensation is that of Yu et al., Mip-Splatting, 2024, eq. 9 without its 3D filter.
@@ -59,6 +59,7 @@ def project(
     check_shapes({name: (value, shapes.get(name, (3, 3))) for name, value in values.items()})
     check_alike(values)
     check_finite(values)
+    check_intrinsics(K)
     check_size(width, height)
     chosen = options or ProjectionOptions()
     home = module_for("projection", backend, means)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from recon3d.render.cameras import Cameras
 from recon3d.render.gaussians.cameras import CameraTensors
-from recon3d.render.gaussians.checks import Shape, check_alike, check_finite, check_shapes
+from recon3d.render.gaussians.checks import Shape, check_alike, check_finite, check_intrinsics, check_shapes
 from recon3d.render.gaussians.dispatch import module_for
 from recon3d.render.gaussians.options import GaussianBackend, RasterOptions
 from recon3d.render.gaussians.projection import check_size
@@ -104,8 +106,8 @@ def rasterize(
     Raises:
         ShapeError: a tensor has the wrong shape.
         InputError: a tensor holds NaN or infinite values.
-        UsageError: cameras differ in size or have lens distortion, the tensors do not live together, or the back end
-            does not take them.
+        UsageError: cameras differ in size, have lens distortion or skew, the tensors do not live together, or the back
+            end does not take them.
         ResourceError: so many Gaussians overlap an image that memory would not hold the list.
 
     Source: Kerbl et al., 3D Gaussian splatting, 2023.
@@ -121,7 +123,7 @@ def rasterize(
         behind = None if backgrounds is None else backgrounds[view]
         seen.append(_render(gaussians, views, view, features, behind, (antialiased, bounds, backend, rules)))
     projections, pictures = zip(*seen, strict=True)
-    image, alpha, expected, median = (torch.stack(part) for part in zip(*pictures, strict=True))
+    image, alpha, expected, median = (_stacked(parts) for parts in zip(*pictures, strict=True))
     return Rasterization(image, alpha, expected, median, projections)
 
 
@@ -168,10 +170,16 @@ def _check_scene(
     if backgrounds is not None:
         values["background"] = (backgrounds, (len(views), 3 if features is None else _n_channels(features)))
     _check(values)
+    check_intrinsics(views.K)
 
 
 def _n_channels(features: Tensor) -> int:
     return features.shape[-1] if features.ndim else 0
+
+
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Stack without a copy of what is alone."""
+    return parts[0][None] if len(parts) == 1 else torch.stack(list(parts))
 
 
 def _any(value: Tensor) -> tuple[Tensor, Shape]:

@@ -117,6 +117,17 @@ def test_images_need_pixels_and_cameras() -> None:
         rasterize_projected(projected(scene), scene.opacities, scene.means, WIDTH, -1)
 
 
+@pytest.mark.parametrize(("row", "column", "value"), [(0, 1, 0.1), (1, 0, 0.1), (2, 2, 2.0), (2, 0, 0.1), (1, 1, -5.0)])
+def test_matrices_of_other_cameras_are_refused(row: int, column: int, value: float) -> None:
+    scene, view = random_scene(5), camera(2)
+    view.K[1, row, column] = value
+    with pytest.raises(UsageError, match="K is not that of a pinhole camera without skew"):
+        rasterize(scene, view)
+    where = (scene.means, scene.quats, scene.log_scales, view.cam_from_world[1], view.K[1], WIDTH, HEIGHT)
+    with pytest.raises(UsageError, match="K is not that of a pinhole camera without skew"):
+        project(*where)
+
+
 def numpy_cameras(sizes: list[tuple[int, int]], distortion: float = 0.0) -> Cameras:
     n, view = len(sizes), camera()
     width, height = np.array(sizes, np.int64).reshape(n, 2).T

@@ -149,6 +149,15 @@ def test_features_of_any_number_of_channels_replace_the_colours(how: How) -> Non
         assert torch.allclose(whole[..., channel], alone[..., 0], atol=1e-6)
 
 
+def test_without_channels_there_are_still_alpha_and_depth(how: How) -> None:
+    gaussians = random_scene(30)
+    nothing = draw(gaussians, how, features=torch.zeros(30, 0, dtype=how[1]))
+    colours = draw(gaussians, how)
+    assert nothing.image.shape == (1, HEIGHT, WIDTH, 0)
+    for name in PICTURES[1:]:
+        assert torch.allclose(getattr(nothing, name), getattr(colours, name), atol=1e-6), name
+
+
 def test_each_camera_may_have_its_own_background(how: How) -> None:
     backgrounds = torch.tensor([[1.0, 0, 0], [0, 1.0, 0]], dtype=how[1])
     seen = draw(layers(depths=[1.0], opacities=[0.5]), how, n_views=2, background=backgrounds)
