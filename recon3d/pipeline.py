@@ -49,8 +49,8 @@ class ReconstructOptions:
         scale: where metres come from.
         engine: ``sfm`` is classical structure from motion, and what ``auto`` takes.
         keep_gauge: keep the mapper's frame instead of levelling the scene.
-        only: stop early: ``cameras`` with sparse points, ``points`` with depth maps, ``splats``, or ``mesh`` without the
-            splats that it does not need; default: everything.
+        only: stop early: ``cameras`` with sparse points, ``points`` with depth maps, ``splats``, or ``mesh`` without
+            splats; default: everything.
         preset: time against splats, depth and mesh, never against cameras: ``draft``, ``standard`` or ``high``.
         depth: depth maps by multi-view ``stereo``, or from the ``splats``.
         stereo: how stereo finds depth.

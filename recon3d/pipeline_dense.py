@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ from PIL import Image
 from recon3d.core.files import atomic_path
 from recon3d.core.kernels import threads
 from recon3d.core.stages import StageResult
-from recon3d.dense.fuse import fuse_with_stats
-from recon3d.dense.points_fusion import DensePoints, PointOptions, fuse_points
+from recon3d.dense.fuse import PhotoDepth, fuse_with_stats
+from recon3d.dense.points_fusion import PointOptions, fuse_points
 from recon3d.dense.splat_depth import splat_depth
 from recon3d.dense.stereo import estimate_depth
 from recon3d.dense.types import DepthMap
@@ -32,9 +33,11 @@ from recon3d.scene import Points, Scene
 from recon3d.scene_dense import DENSE_POINTS, MESH, SPLATS, SPLATS_COMPRESSED, depth_names, load_depth, save_depth
 from recon3d.scene_io import output_stem
 from recon3d.splats.evaluate import render_view
+from recon3d.splats.holdout import held_out
 from recon3d.splats.train import optimise_splats
 from recon3d.splats.types import SplatInputs
 
+_N_KEPT = 24  # depth maps in memory
 _STOPS: dict[Only | None, tuple[str, ...]] = {
     None: ("depth", "splats", "mesh"),
     "cameras": (),
@@ -160,7 +163,8 @@ class DenseStages:
     ) -> dict[str, Any]:
         for key, depth in zip(self.keys, maps, strict=True):
             save_depth(folder, key, depth)
-        points = fuse_points(list(zip(maps, photos.images, strict=True)), photos.cameras, PointOptions())
+        given = list(zip(maps, photos.images, strict=True))
+        points = fuse_points(given, photos.cameras, PointOptions())
         points.save(folder / DENSE_POINTS)
         coverage = {key: round(depth.coverage, 4) for key, depth in zip(self.keys, maps, strict=True)}
         megapixels = sum(depth.depth_z.size for depth in maps) / 1e6
@@ -178,7 +182,7 @@ class DenseStages:
 
         def build(folder: Path) -> dict[str, Any]:
             photos = self.sized(options.max_image_size)
-            xyz, rgb, normals = self._start_points(depth)
+            xyz, rgb, normals = self._start_points(depth, photos)
             masks = tuple(None if mask is None else mask.astype(np.uint8) for mask in photos.masks)
             given = SplatInputs(self.keys, photos.images, photos.cameras, xyz, rgb, normals, masks, memory)
             result = optimise_splats(given, options, self.work.progress, checkpoints)
@@ -206,10 +210,18 @@ class DenseStages:
         shutil.rmtree(checkpoints, ignore_errors=True)
         return stage
 
-    def _start_points(self, depth: StageResult | None) -> tuple[Any, Any, Any]:
-        if depth is None or not depth.value["metrics"]["n_points"]:
+    def _start_points(self, depth: StageResult | None, photos: SizedPhotos) -> tuple[Any, Any, Any]:
+        """Return positions, colours and normals to start from; photos that are kept out give none."""
+        out = held_out(self.keys, self.settings.options.splats.holdout)
+        rows = np.array([row for row, key in enumerate(self.keys) if key not in out], np.int64)
+        if depth is None or depth.value["metrics"]["source"] == "splats":
             return self.points.xyz, self.points.rgb, None
-        dense = DensePoints.load(depth.folder / DENSE_POINTS)
+        folder, cameras = depth.folder, self.cameras[rows]
+        keys, paths = [self.keys[row] for row in rows], [self.paths[row] for row in rows]
+        maps = _StoredDepth(folder, keys, paths, cameras, self.settings.max_pixels)
+        dense = fuse_points(maps, cameras, PointOptions(max_points=self.settings.options.splats.max_gaussians))
+        if len(dense) < len(self.points):
+            return self.points.xyz, self.points.rgb, None
         return dense.xyz.astype(np.float64), dense.rgb, dense.normals.astype(np.float64)
 
     def mesh(self) -> StageResult:
@@ -229,22 +241,26 @@ class DenseStages:
         return self.work.stage("mesh", inputs, build)
 
 
-class _StoredDepth(Sequence[tuple[DepthMap, UInt8[np.ndarray, "h w 3"]]]):
-    """Depth maps on disk with their photos, read one at a time."""
+class _StoredDepth(Sequence[PhotoDepth]):
+    """Depth maps on disk with their photos; a few that were used last stay in memory."""
 
     def __init__(
         self, folder: Path, keys: Sequence[str], paths: Sequence[Path], cameras: Cameras, max_pixels: int
     ) -> None:
         self.folder, self.keys, self.paths, self.cameras = folder, keys, paths, cameras
         self.max_pixels = max_pixels
+        self.read = lru_cache(maxsize=_N_KEPT)(self._read)
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __getitem__(self, index: Any) -> Any:
+        return self.read(int(index))
+
+    def _read(self, index: int) -> PhotoDepth:
         depth = load_depth(self.folder, self.keys[index])
-        size = max(depth.depth_z.shape)
         one = self.cameras[np.array([index], np.int64)]
+        size = max(depth.depth_z.shape)
         photo = read_sized(self.paths[index : index + 1], (None,), one, size, self.max_pixels)
         return depth, photo.images[0]
 
