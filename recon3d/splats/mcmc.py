@@ -6,6 +6,7 @@ Source: Kheradmand et al., "3D Gaussian Splatting as Markov Chain Monte Carlo", 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from math import comb
 
 import numpy as np
@@ -18,6 +19,7 @@ MAX_COPIES = 51
 _SHARPNESS = 100.0
 
 
+@lru_cache(maxsize=4)
 def split_table(n_max: int = MAX_COPIES) -> Float64[np.ndarray, "n n"]:
     """Return ``table[n-1, k] = sum over i = k+1..n of (-1)^k binom(i-1, k) / sqrt(k+1)``, the weights of eq. 9."""
     table = np.zeros((n_max, n_max))

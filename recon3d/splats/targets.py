@@ -58,8 +58,8 @@ def make_targets(
     tensors = scaled.torch(str(device))
     return tuple(
         Target(
-            torch.as_tensor(np.ascontiguousarray(image), device=device),
-            None if mask is None else torch.as_tensor(mask, device=device),
+            torch.tensor(image, device=device),
+            None if mask is None else torch.tensor(mask, device=device),
             tensors["cam_from_world"][i],
             tensors["K"][i],
         )

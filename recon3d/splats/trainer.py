@@ -33,6 +33,7 @@ COLOUR_PULL = 1e-3
 COLOURS_FROM = 0.05
 POSES_FROM = 0.1
 NOISE_SCALE = 5e5
+FAINT_LOGIT = -2.0  # opacity 0.12; above it the noise is below 1e-5 of its full size
 Arrays = dict[str, Shaped[np.ndarray, "..."]]
 
 
@@ -84,8 +85,8 @@ class Trainer:
         self.order = np.zeros(0, np.int64)
         self.iteration, self.failures, self.rate_scale = 0, 0, 1.0
         self.good = self.snapshot()
-        level = 1.0 if setting.options.background == "white" else 0.0
-        self.background = torch.full((3,), level, device=device)
+        white = setting.options.background == "white"
+        self.background = torch.ones(3, device=device) if white else None
 
     def step(self) -> StepReport | None:
         """Take one step; None where it failed and the state fell back to the last good one.
@@ -162,11 +163,11 @@ class Trainer:
         values, options = self.model.values, self.setting.options
         if options.noise == 0 or progress > 0.9:
             return
-        noise = self.generator.standard_normal(values["means"].shape, np.float32)
-        steps = wander(
-            values["log_scales"], values["quats"], values["opacity_logits"], torch.from_numpy(noise).to(values["means"])
-        )
-        values["means"] += steps * (options.noise * NOISE_SCALE * self.setting.rates.means_at(progress))
+        faint = torch.nonzero(values["opacity_logits"] < FAINT_LOGIT)[:, 0]
+        noise = torch.from_numpy(self.generator.standard_normal((len(faint), 3), np.float32)).to(faint.device)
+        shape = (values[name].detach()[faint] for name in ("log_scales", "quats", "opacity_logits"))
+        length = options.noise * NOISE_SCALE * self.setting.rates.means_at(progress)
+        values["means"].index_add_(0, faint, wander(*shape, noise) * length)
 
     def _limit_scales(self) -> None:
         values = self.model.values
