@@ -32,8 +32,8 @@ class ViewOptions:
     Args:
         what: colour, depth (near is bright), alpha (coverage), or normal (of the depth).
         background: red, green and blue behind the scene, 0 to 1.
-        antialiased: for splats that were trained with antialiasing.
-        depth_range: nearest and farthest depth that get colours of their own, world units; otherwise what is seen.
+        antialiased: for splats that were optimised with antialiasing.
+        depth_range: nearest and farthest depth that get colours of their own, world units; None = what the path sees.
         backend: of the rasteriser.
     """
 

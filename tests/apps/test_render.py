@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -221,3 +222,19 @@ def test_a_file_in_the_way_is_refused(recon3d: Run, file: Path, tmp_path: Path) 
     (tmp_path / "frames").write_text("mine")
     assert recon3d("render", file, "--to", tmp_path / "frames").code == 2
     assert (tmp_path / "frames").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("made", "option", "wanted"), [
+    (True, "auto", True), (False, "auto", False), (True, "off", False), (False, "on", True)
+])  # fmt: skip
+def test_antialiasing_is_that_of_the_optimisation(
+    recon3d: Run, folder: Path, scene: Scene, tmp_path: Path, made: bool, option: str, wanted: bool
+) -> None:
+    replace(scene, metrics={"splats": {"antialiased": made}}).save(folder)
+    save_gaussians(folder / "splats.ply", splats_at(scene.points.xyz)[:5])
+    for name, value in (("a", option), ("b", "on" if wanted else "off"), ("c", "off" if wanted else "on")):
+        words = ("--path", "through", "--antialiasing", value)
+        assert recon3d("render", folder, "--to", tmp_path / f"{name}.png", *words, *SMALL).code == 0
+    a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert a == b
+    assert a != c

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-import tyro
 from jaxtyping import Float64, UInt8
 
 from recon3d.apps.cli.command import Command
@@ -19,11 +18,12 @@ from recon3d.core.progress import Stage, make_progress
 from recon3d.formats.video_writer import h264_encoder, write_mp4
 from recon3d.render.cameras import Cameras
 from recon3d.render.gaussians.files import load_gaussians
+from recon3d.render.gaussians.options import GaussianBackend
 from recon3d.render.gaussians.types import Gaussians
 from recon3d.render.orbits import orbit, orbit_points
 from recon3d.render.trajectories import CameraPath, focal_per_diagonal, resized, through
 from recon3d.render.trajectory_files import read_path_file
-from recon3d.render.views import ViewOptions, render_views
+from recon3d.render.views import Quantity, ViewOptions, render_views
 from recon3d.scene import Scene
 
 _SPLATS = (".ply", ".spz")
@@ -39,10 +39,12 @@ class Subject:
     Args:
         gaussians: the splats.
         cameras: pinhole cameras of the photos; None for a file of splats alone.
+        antialiased: the splats were optimised with antialiasing.
     """
 
     gaussians: Gaussians
     cameras: Cameras | None
+    antialiased: bool = False
 
     @property
     def points(self) -> Float64[np.ndarray, "p 3"]:
@@ -64,8 +66,12 @@ class Render(Command):
         height: of the frames in pixels.
         fps: frames per second of a video.
         up: what points up in a file of splats alone.
+        what: colour, depth (near is bright), alpha (coverage), or normal (of the depth).
+        background: red, green and blue behind the scene, 0 to 1.
+        depth_range: nearest and farthest depth that get colours of their own, world units; otherwise what is seen.
+        antialiasing: auto does as the output folder was made; off for a file of splats.
+        backend: of the rasteriser.
         quiet: show no progress.
-        look: what is painted.
     """
 
     scene: Path
@@ -76,19 +82,28 @@ class Render(Command):
     height: int | None = None
     fps: float = 30.0
     up: Literal["z", "y", "y-down", "z-down"] = "z"
+    what: Quantity = "colour"
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    depth_range: tuple[float, float] | None = None
+    antialiasing: Literal["auto", "on", "off"] = "auto"
+    backend: GaussianBackend = "auto"
     quiet: bool = False
-    look: Annotated[ViewOptions, tyro.conf.arg(name="")] = field(default_factory=ViewOptions)
 
     def run(self) -> int:
         """Render, print what was written and return 0."""
-        target = self._target()
+        target, look = self._target(), self._look()
         subject = read_subject(self.scene)
+        if self.antialiasing == "auto":
+            look = replace(look, antialiased=subject.antialiased)
         path = self._path(subject, target)
         with make_progress(self.quiet).stage(f"rendering {target.name}", len(path)) as shown:
-            frames = _counted(render_views(subject.gaussians, path.cameras, self.look), shown)
+            frames = _counted(render_views(subject.gaussians, path.cameras, look), shown)
             self._write(target, frames)
         self._tell(target, path)
         return 0
+
+    def _look(self) -> ViewOptions:
+        return ViewOptions(self.what, self.background, self.antialiasing == "on", self.depth_range, self.backend)
 
     def _target(self) -> Path:
         """Return where to write, having refused what cannot work before anything is rendered."""
@@ -161,7 +176,7 @@ class Render(Command):
         width, height = int(path.cameras.width[0]), int(path.cameras.height[0])
         if self.json:
             facts = {"to": str(target), "n_frames": len(path), "width": width, "height": height}
-            print_json({**facts, "what": self.look.what, "path": path.description, "is_closed": path.is_closed})
+            print_json({**facts, "what": self.what, "path": path.description, "is_closed": path.is_closed})
         else:
             noun = "frame" if len(path) == 1 else "frames"
             print_lines([f"{target}: {len(path)} {noun} of {width}x{height}, {path.description}"])
@@ -178,11 +193,16 @@ def read_subject(path: Path) -> Subject:
         path = path.parent
     if path.is_dir():
         scene = Scene.load(path)
-        return Subject(scene.gaussians(), scene.pinhole_cameras)
+        return Subject(scene.gaussians(), scene.pinhole_cameras, _is_antialiased(scene))
     if path.is_file() and path.suffix.lower() in _SPLATS:
         return Subject(load_gaussians(path), None)
     got = path.suffix or "a file without extension" if path.exists() else "nothing there"
     raise InputError(f"{path} holds no splats", got=got, expected="a folder of recon3d reconstruct, a .ply or a .spz")
+
+
+def _is_antialiased(scene: Scene) -> bool:
+    made = scene.metrics.get("splats")
+    return isinstance(made, Mapping) and made.get("antialiased") is True
 
 
 def _photo_size(cameras: Cameras) -> tuple[int, int]:
