@@ -1,12 +1,12 @@
 """Depth maps to one point cloud: points on which several photos agree.
 
-Geometric consistency as in Schoenberger et al., "Pixelwise view selection for unstructured multi-view stereo", ECCV 2016.
+Source: the fusion of Schoenberger et al., "Pixelwise view selection for unstructured multi-view stereo", 2016.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ _ROWS = 16
 _N_PROBES = 256
 _ANGLE_RANGE_DEG = (1.0, 60.0)
 _UNKNOWN_SIGMA = 0.01
+_EXACT = 2.0**53
 _COLUMNS = ("x", "y", "z", "nx", "ny", "nz", "red", "green", "blue", "sigma")
 
 
@@ -139,29 +140,34 @@ def fuse_points(
             parts.append(part)
             widths.append(width)
             stage.advance()
-    table = np.concatenate([part for part in parts if len(part)]) if any(map(len, parts)) else np.zeros((0, 10))
+    table = (
+        np.concatenate([part for part in parts if len(part)]) if any(map(len, parts)) else np.zeros((0, 10), np.float32)
+    )
     return _merge(table, options, float(np.nanmedian(widths)) if np.isfinite(widths).any() else 1.0)
 
 
 def _points_of_photo(
     index: int, maps: Sequence[PhotoDepth], cameras: Cameras, options: PointOptions, used: list[Bool[np.ndarray, "_ _"]]
-) -> tuple[Float64[np.ndarray, "p 10"], float]:
-    """Return the points that a photo adds, and the median width of its pixels at their depth; mark them in the others."""
+) -> tuple[Float32[np.ndarray, "p 10"], float]:
+    """Return the points that a photo adds, marked as used in the others, and the median width of its pixels."""
     here = _view(maps[index], cameras, index)
     inverse = here.rays.inverse_z
     if not inverse.any():
-        return np.zeros((0, 10)), np.nan
+        return np.zeros((0, 10), np.float32), np.nan
+    given = maps[index][0].normal_cam
+    normals = depth_normals(here.rays) if given is None else given
+    width = float(1.0 / (np.median(inverse[inverse > 0]) * here.rays.lens[:2].mean()))
+    inverse = np.where(used[index], np.float32(0), inverse)  # what other photos have taken needs no answer
+    here = replace(here, rays=replace(here.rays, inverse_z=inverse))
     total = np.zeros((*inverse.shape, 5), np.float32)
     count = np.zeros(inverse.shape, np.uint8)
     matches = []
     for other in _neighbours(index, here.rays, cameras, options.n_neighbours):
         matches.append((other, _ask(here, _view(maps[other], cameras, other), total, count, options)))
-    kept = (count >= options.min_views) & (inverse > 0) & ~used[index]
+    kept = (count >= options.min_views) & (inverse > 0)
     for other, match in matches:
         hit = match[kept]
         used[other].ravel()[hit[hit >= 0]] = True
-    normals = depth_normals(here.rays) if maps[index][0].normal_cam is None else maps[index][0].normal_cam
-    width = float(1.0 / (np.median(inverse[inverse > 0]) * here.rays.lens[:2].mean()))
     return _table(here, total, kept, normals), width
 
 
@@ -177,8 +183,9 @@ def _view(photo: PhotoDepth, cameras: Cameras, index: int) -> _View:
     depth, rgb = photo
     if rgb.shape[:2] != depth.depth_z.shape:
         raise ShapeError("colours and depth differ in size", got=rgb.shape, expected=depth.depth_z.shape)
+    known = np.isfinite(depth.depth_z) & (depth.depth_z > 0)
     sigma = np.where(depth.sigma > 0, depth.sigma, _UNKNOWN_SIGMA * depth.depth_z)
-    weight = 1.0 / np.maximum(sigma, np.float32(1e-20)) ** 2
+    weight = np.where(known, 1.0 / np.where(known, sigma, 1.0) ** 2, 0.0)
     return _View(PixelRays.of(depth.depth_z, cameras, index), weight.astype(np.float32), np.ascontiguousarray(rgb))
 
 
@@ -210,7 +217,7 @@ def _table(
     total: Float32[np.ndarray, "h w 5"],
     kept: Bool[np.ndarray, "h w"],
     normals: Float32[np.ndarray, "h w 3"],
-) -> Float64[np.ndarray, "p 10"]:
+) -> Float32[np.ndarray, "p 10"]:
     """Return position, normal, colour and sigma of the kept pixels, in the world."""
     row, col = np.nonzero(kept)
     own = here.weight[kept].astype(np.float64)
@@ -221,7 +228,7 @@ def _table(
     cam = np.stack([(col + 0.5 - cx) / fx * z, (row + 0.5 - cy) / fy * z, z], -1)
     rotation, translation = here.rays.cam_from_world[:3, :3], here.rays.cam_from_world[:3, 3]
     world, normal = (cam - translation) @ rotation, normals[kept].astype(np.float64) @ rotation
-    return np.concatenate([world, normal, rgb, 1 / np.sqrt(weight)[:, None]], axis=1)
+    return np.concatenate([world, normal, rgb, 1 / np.sqrt(weight)[:, None]], axis=1, dtype=np.float32)
 
 
 def _neighbours(index: int, rays: PixelRays, cameras: Cameras, n_neighbours: int) -> list[int]:
@@ -252,23 +259,26 @@ def _score(world: Float64[np.ndarray, "m 3"], cameras: Cameras, index: int, othe
     return float((inside * np.clip(angle / low, 0.05, 1) * np.clip(2 - angle / high * 2, 0, 1)).mean())
 
 
-def _merge(table: Float64[np.ndarray, "p 10"], options: PointOptions, width: float) -> DensePoints:
+def _merge(table: Float32[np.ndarray, "p 10"], options: PointOptions, width: float) -> DensePoints:
     """Average the points of a voxel, coarser until few enough are left."""
-    side = options.voxel_px * width
-    while len(table):
-        cells = np.floor(table[:, :3] / side - table[:, :3].min(axis=0) / side)
-        span = cells.max(axis=0) + 1
-        key = (cells[:, 0] * span[1] + cells[:, 1]) * span[2] + cells[:, 2]
-        _, row, n = np.unique(key, return_inverse=True, return_counts=True)
-        if len(n) <= options.max_points:
-            break
-        side *= max(1.1, float(np.sqrt(len(n) / options.max_points)))
     if len(table) == 0:
         return DensePoints.empty()
+    side = options.voxel_px * width
+    while True:
+        cells = np.floor(table[:, :3].astype(np.float64) / side)
+        cells -= cells.min(axis=0)
+        span = cells.max(axis=0) + 1
+        if span.prod() < _EXACT:
+            key = (cells[:, 0] * span[1] + cells[:, 1]) * span[2] + cells[:, 2]
+            _, row, n = np.unique(key, return_inverse=True, return_counts=True)
+            if len(n) <= options.max_points:
+                break
+            side *= max(1.1, float(np.sqrt(len(n) / options.max_points)))
+        else:
+            side *= 2.0
     mean = np.stack([np.bincount(row.ravel(), column) for column in table.T], -1) / n[:, None]
     length = np.linalg.norm(mean[:, 3:6], axis=1, keepdims=True)
     normals = mean[:, 3:6] / np.where(length > 0, length, 1)
     rgb = np.clip(np.rint(mean[:, 6:9]), 0, 255).astype(np.uint8)
-    return DensePoints(
-        *(part.astype(np.float32) for part in (mean[:, :3], normals)), rgb, mean[:, 9].astype(np.float32)
-    )
+    sigma = mean[:, 9].astype(np.float32)
+    return DensePoints(mean[:, :3].astype(np.float32), normals.astype(np.float32), rgb, sigma)

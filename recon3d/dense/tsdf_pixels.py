@@ -113,8 +113,8 @@ def prepare_pixels(
 def depth_normals(rays: PixelRays) -> Float32[np.ndarray, "h w 3"]:
     """Return the normals of a depth map in camera axes, towards the camera.
 
-    They belong to the planes that fit 1/z best in the 7x7 pixels of the same surface around each pixel; 1/z is affine in
-    the pixel on a plane.
+    They belong to the planes that fit 1/z best in the 7x7 pixels of the same surface around each pixel; on a plane, 1/z
+    is affine in the pixel.
 
     Args:
         rays: the depth map.
