@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from gaussian_scenes import FIELDS, HEIGHT, WIDTH, as_dtype, camera, random_scene
+from small_gaussians import FIELDS, HEIGHT, WIDTH, as_dtype, camera, random_scene
 from torch import Tensor
 
 from recon3d.core.errors import InputError, Recon3DError, ShapeError, UsageError

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import fake_gsplat
 import pytest
 import torch
-from gaussian_scenes import FIELDS, HEIGHT, WIDTH, as_dtype, camera, random_scene, requiring_gradients
+from small_gaussians import FIELDS, HEIGHT, WIDTH, as_dtype, camera, random_scene, requiring_gradients
 
 from recon3d.core.errors import DependencyError, UsageError
 from recon3d.render.gaussians import RasterOptions, cuda, dispatch, project, rasterize

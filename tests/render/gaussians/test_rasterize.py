@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from gaussian_scenes import FIELDS, HEIGHT, WIDTH, as_dtype, camera, layers, pixel, random_scene, requiring_gradients
+from small_gaussians import FIELDS, HEIGHT, WIDTH, as_dtype, camera, layers, pixel, random_scene, requiring_gradients
 from torch import Tensor
 
 from recon3d.render.gaussians import (

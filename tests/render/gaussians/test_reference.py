@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from gaussian_scenes import FIELDS, HEIGHT, WIDTH, camera, layers, random_scene
 from hypothesis import given, strategies as st
+from small_gaussians import FIELDS, HEIGHT, WIDTH, camera, layers, random_scene
 from torch import Tensor
 from torch.autograd import gradcheck
 
