@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int32, Int64, UInt8
 
 from recon3d.core.errors import ResultError, ShapeError
-from recon3d.core.progress import Progress
+from recon3d.core.progress import Progress, Stage
 from recon3d.dense.fusion_options import FusionOptions
 from recon3d.dense.mesh_cleanup import large_components, sound_faces, used_vertices, vertex_normals
+from recon3d.dense.surface import is_seen_all_round
 from recon3d.dense.tsdf import BYTES_PER_BLOCK, TsdfVolume
 from recon3d.dense.tsdf_blocks import Lattice, blocks_of_map
+from recon3d.dense.tsdf_close import Box, closed_surface
 from recon3d.dense.tsdf_extract import extract_surface, vertex_colours
 from recon3d.dense.tsdf_pixels import PixelRays, map_lens, prepare_pixels
 from recon3d.dense.types import DepthMap
@@ -86,20 +88,33 @@ def fuse_with_stats(
     options, progress = options or FusionOptions(), progress or Progress()
     if len(maps) != len(cameras):
         raise ShapeError("depth maps and cameras disagree", got=len(maps), expected=len(cameras))
-    max_blocks = max(1, int(_MEMORY_SHARE * max_memory_bytes / BYTES_PER_BLOCK))
+    job = _Job(maps, cameras, options, max_memory_bytes, options.min_views or _views_to_agree(len(maps)))
     with progress.stage("fusing depth maps", 2 * len(maps)) as stage:
         spread = _measure_maps(maps, cameras)
         lattice = _lattice(spread, cameras, options)
-        lattice, keys = _allocate(maps, cameras, lattice, max_blocks)
-        stage.advance(len(maps))
-        volume = TsdfVolume.empty(lattice, keys)
-        for index in range(len(maps)):
-            volume.integrate(prepare_pixels(*maps[index], cameras, index, spread.sigma))
-            stage.advance()
-    mesh = _mesh(volume, options, options.min_views or _views_to_agree(len(maps)))
-    stats = FusionStats(lattice.voxel, len(keys), len(keys) * BYTES_PER_BLOCK, False)
-    logger.info("%d faces from %d blocks of voxels of %.4g", len(mesh.faces), len(keys), lattice.voxel)
-    return mesh, stats
+        for _ in range(_MAX_COARSENING):
+            volume = _fill(job, spread, lattice, stage)
+            mesh, closed, factor = _mesh(job, volume)
+            if factor <= 1.0:
+                break
+            lattice = _coarser(volume.lattice, factor)
+    n_blocks, voxel = len(volume.keys), volume.lattice.voxel
+    logger.info("%d faces from %d blocks of voxels of %.4g", len(mesh.faces), n_blocks, voxel)
+    return mesh, FusionStats(voxel, n_blocks, n_blocks * BYTES_PER_BLOCK, closed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    maps: Sequence[PhotoDepth]
+    cameras: Cameras
+    options: FusionOptions
+    max_memory_bytes: int
+    min_views: int
+
+    def rays(self) -> Iterator[PixelRays]:
+        """Yield the maps without their colours, one at a time."""
+        for index in range(len(self.maps)):
+            yield PixelRays.of(self.maps[index][0].depth_z, self.cameras, index)
 
 
 @dataclass(frozen=True)
@@ -134,14 +149,26 @@ def _lattice(spread: _Spread, cameras: Cameras, options: FusionOptions) -> Latti
     return Lattice((x, y, z), voxel, truncation, options.reach)
 
 
-def _allocate(
-    maps: Sequence[PhotoDepth], cameras: Cameras, lattice: Lattice, max_blocks: int
-) -> tuple[Lattice, Int64[np.ndarray, " b"]]:
+def _coarser(lattice: Lattice, factor: float) -> Lattice:
+    return replace(lattice, voxel=lattice.voxel * factor, truncation=lattice.truncation * factor)
+
+
+def _fill(job: _Job, spread: _Spread, lattice: Lattice, stage: Stage) -> TsdfVolume:
+    lattice, keys = _allocate(job, lattice)
+    stage.advance(len(job.maps))
+    volume = TsdfVolume.empty(lattice, keys)
+    for index in range(len(job.maps)):
+        volume.integrate(prepare_pixels(*job.maps[index], job.cameras, index, spread.sigma))
+        stage.advance()
+    return volume
+
+
+def _allocate(job: _Job, lattice: Lattice) -> tuple[Lattice, Int64[np.ndarray, " b"]]:
     """Return the blocks around all surfaces, of voxels as coarse as the memory asks for."""
+    max_blocks = max(1, int(_MEMORY_SHARE * job.max_memory_bytes / BYTES_PER_BLOCK))
     for _ in range(_MAX_COARSENING):
         keys = np.zeros(0, np.int64)
-        for index in range(len(maps)):
-            rays = PixelRays.of(maps[index][0].depth_z, cameras, index)
+        for rays in job.rays():
             keys = np.union1d(keys, blocks_of_map(rays, lattice))
             if len(keys) > max_blocks:
                 break
@@ -151,7 +178,7 @@ def _allocate(
             break
         factor = max(1.2, float(np.sqrt(len(keys) / max_blocks)))
         logger.info("voxels of %.4g need too much memory; %.2f times coarser", lattice.voxel, factor)
-        lattice = replace(lattice, voxel=lattice.voxel * factor, truncation=lattice.truncation * factor)
+        lattice = _coarser(lattice, factor)
     raise ResultError("the depth maps hold no surface that voxels of this size can show", got=f"{lattice.voxel:.4g}")
 
 
@@ -159,17 +186,40 @@ def _views_to_agree(n_maps: int) -> int:
     return int(np.searchsorted(_VIEWS_FROM, n_maps, side="right"))
 
 
-def _mesh(volume: TsdfVolume, options: FusionOptions, min_views: int) -> Mesh:
-    vertices, faces = extract_surface(volume, options.min_weight, min_views)
-    faces = faces[sound_faces(faces)]
-    faces = faces[large_components(faces, len(vertices), options.min_component, options.min_faces)]
+def _mesh(job: _Job, volume: TsdfVolume) -> tuple[Mesh, bool, float]:
+    """Return the mesh, whether it is closed, and how much coarser the voxels must be for it to fit; 1 = it fits."""
+    options, lattice = job.options, volume.lattice
+    vertices, faces = _cleaned(*extract_surface(volume, options.min_weight, job.min_views), options)
     if len(faces) == 0:
         raise ResultError("the depth maps agree on no surface", fix="lower min_views or min_weight")
+    closed = options.closing == "closed"
+    if options.closing == "auto":
+        closed = is_seen_all_round(_to_world(vertices, lattice), faces, job.cameras.centers)
+    factor = float(np.sqrt(len(faces) / options.max_faces)) if options.max_faces else 1.0
+    if closed:
+        box = Box.around(vertices, lattice)
+        factor = max(factor, float(np.cbrt(box.memory_bytes / (_MEMORY_SHARE * job.max_memory_bytes))))
+        if factor <= 1.0:
+            see_through = max(1, job.min_views - 1)
+            vertices, faces = closed_surface(volume, box, options.min_weight, job.rays(), see_through)
+            vertices, faces = _cleaned(vertices, faces, options)
+    return _finish(volume, vertices, faces), closed, factor if factor <= 1.0 else 1.05 * factor
+
+
+def _cleaned(
+    vertices: Float64[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"], options: FusionOptions
+) -> tuple[Float64[np.ndarray, "v 3"], Int32[np.ndarray, "f 3"]]:
+    faces = faces[sound_faces(faces)]
+    faces = faces[large_components(faces, len(vertices), options.min_component, options.min_faces)]
     rows, faces = used_vertices(faces, len(vertices))
-    return _finish(volume, vertices[rows], faces)
+    return vertices[rows], faces
+
+
+def _to_world(vertices: Float64[np.ndarray, "v 3"], lattice: Lattice) -> Float64[np.ndarray, "v 3"]:
+    return np.asarray(vertices * lattice.voxel + np.array(lattice.origin))
 
 
 def _finish(volume: TsdfVolume, vertices: Float64[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"]) -> Mesh:
-    world = vertices * volume.lattice.voxel + np.array(volume.lattice.origin)
+    world = _to_world(vertices, volume.lattice)
     normals = vertex_normals(world, faces)
     return Mesh(world.astype(np.float32), faces, normals, vertex_colours(volume, vertices))

@@ -7,6 +7,7 @@ from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
+from scipy.spatial import cKDTree
 from skimage.measure import marching_cubes
 
 from recon3d.core.kernels import kernel, run_chunks
@@ -126,19 +127,22 @@ def _identities(
 
 
 def vertex_colours(volume: TsdfVolume, vertices: Float64[np.ndarray, "v 3"]) -> UInt8[np.ndarray, "v 3"]:
-    """Return the sRGB colour of each vertex, from the voxels at the ends of its edge; black where none has one.
+    """Return the sRGB colour of each vertex, from the voxels around it or else from the nearest vertex that has one.
 
     Args:
         volume: the field with colours.
         vertices: in voxels of the lattice, ``[v,3]``.
     """
-    rgb = np.zeros((len(vertices), 3), np.uint8)
+    rgb, coloured = np.zeros((len(vertices), 3), np.uint8), np.zeros(len(vertices), np.bool_)
 
     def part(chunk: int) -> None:
         first, last = chunk * _N_COLOUR, min((chunk + 1) * _N_COLOUR, len(vertices))
-        _colour(volume.keys, volume.colour, vertices, first, last, rgb)
+        _colour(volume.keys, volume.colour, vertices, first, last, rgb, coloured)
 
     run_chunks(part, -(-len(vertices) // _N_COLOUR))
+    if coloured.any() and not coloured.all():
+        _, nearest = cKDTree(vertices[coloured]).query(vertices[~coloured])
+        rgb[~coloured] = rgb[coloured][nearest]
     return rgb
 
 
@@ -169,7 +173,7 @@ def _copy_block(block, x, y, z, fields, least, out):
 
 @kernel
 @no_type_check
-def _colour(keys, colour, vertices, first, last, rgb):
+def _colour(keys, colour, vertices, first, last, rgb, coloured):
     """Average the colours of the voxels around a vertex, by their nearness and not by how often they were seen."""
     for vertex in range(first, last):
         x, y, z = np.floor(vertices[vertex, 0]), np.floor(vertices[vertex, 1]), np.floor(vertices[vertex, 2])
@@ -181,6 +185,7 @@ def _colour(keys, colour, vertices, first, last, rgb):
             if near > 0:
                 _add_colour(keys, colour, i, j, k, near, total)
         if total[3] > 0:
+            coloured[vertex] = True
             for channel in range(3):
                 rgb[vertex, channel] = np.uint8(min(total[channel] / total[3] + 0.5, 255.0))
 
