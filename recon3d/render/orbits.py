@@ -16,6 +16,7 @@ _MAX_TILT_DEG = 35.0  # beyond, the world is not levelled, and the cameras say w
 _MIN_SWAY_DEG = 8.0
 _MAX_ELEVATION_DEG = 75.0
 _PRIOR = 0.02  # weight of the middle of the scene against one optical axis: decides where the axes are parallel
+_MIN_FIT = 6  # cameras from which on a sway follows how far and how high they stand along the sector
 _MARGIN = 1.02
 _Z = np.array([0.0, 0.0, 1.0])
 
@@ -158,7 +159,7 @@ def orbit(
     sector = _sector(np.arctan2(heading[:, 1], heading[:, 0]))
     azimuth, phase = _azimuths(sector, float(np.arctan2(heading[0, 1], heading[0, 0])), n_frames, loop)
     if focus.is_inward:
-        eyes = _circle(offset, azimuth, phase, sector is None)
+        eyes = _circle(offset, azimuth, phase, sector)
         poses = _rolled(look_at(focus.target + eyes @ axes, focus.target, focus.up), focus.roll)
     else:
         poses = _turn(focus, axes, heading, azimuth)
@@ -204,18 +205,39 @@ def _azimuths(
 
 
 def _circle(
-    offset: Float64[np.ndarray, "n 3"], azimuth: Float64[np.ndarray, " f"], phase: Float64[np.ndarray, " f"], full: bool
+    offset: Float64[np.ndarray, "n 3"],
+    azimuth: Float64[np.ndarray, " f"],
+    phase: Float64[np.ndarray, " f"],
+    sector: tuple[float, float] | None,
 ) -> Float64[np.ndarray, "f 3"]:
-    """Return eyes about the origin at the typical distance of the cameras; a sway also rises and falls a little."""
+    """Return eyes about the origin at the distance and height of the cameras; a sway rises and falls a little."""
     distance = np.linalg.norm(offset, axis=1)
     elevation = np.arcsin(offset[:, 2] / np.maximum(distance, 1e-300))
-    low, typical, high = np.percentile(elevation, [20, 50, 80])
-    rise = 0.0 if full else 0.5 * min(high - low, np.radians(20))
-    angle = typical + rise * np.sin(2 * phase) if not full else np.full(len(phase), typical)
+    radius, angle = np.full(len(azimuth), np.median(distance)), np.full(len(azimuth), np.median(elevation))
+    if sector is not None:
+        middle = (sector[0] + sector[1]) / 2
+        given = (np.arctan2(offset[:, 1], offset[:, 0]) - middle + np.pi) % (2 * np.pi) - np.pi
+        radius = np.exp(_profile(given, np.log(np.maximum(distance, 1e-300)), azimuth - middle))
+        angle = _profile(given, elevation, azimuth - middle)
+        low, high = np.percentile(elevation, [20, 80])
+        angle = angle + 0.5 * min(high - low, np.radians(20)) * np.sin(2 * phase)
     limit = np.radians(_MAX_ELEVATION_DEG)
     angle = np.clip(angle, -limit, limit)
     ring = np.stack([np.cos(angle) * np.cos(azimuth), np.cos(angle) * np.sin(azimuth), np.sin(angle)], axis=1)
-    return np.asarray(np.median(distance) * ring)
+    return np.asarray(radius[:, None] * ring)
+
+
+def _profile(
+    given: Float64[np.ndarray, " n"], values: Float64[np.ndarray, " n"], at: Float64[np.ndarray, " f"]
+) -> Float64[np.ndarray, " f"]:
+    """Return values along the sector: a parabola through those of the cameras, within what most of them have."""
+    low, typical, high = np.percentile(values, [15, 50, 85])
+    if len(given) < _MIN_FIT:
+        return np.full(len(at), typical)
+    design = np.stack([np.ones(len(given)), given, given**2], axis=1)
+    ridge = 1e-6 * len(given) * np.diag([0.0, 1.0, 1.0])  # cameras at one azimuth fix the constant only
+    weights = np.linalg.solve(design.T @ design + ridge, design.T @ values)
+    return np.asarray(np.clip(weights[0] + weights[1] * at + weights[2] * at**2, low, high))
 
 
 def _turn(

@@ -92,6 +92,20 @@ def focal_per_diagonal(cameras: Cameras) -> Float64[np.ndarray, " n"]:
     return np.asarray(focal / np.hypot(cameras.width, cameras.height), np.float64)
 
 
+def usual_size(cameras: Cameras, max_side: int) -> tuple[int, int]:
+    """Return the width and height that most cameras have, shrunk to ``max_side`` on the longer side where larger.
+
+    Raises:
+        UsageError: there is no camera.
+    """
+    if not len(cameras):
+        raise UsageError("no camera, no size")
+    sizes, counts = np.unique(np.stack([cameras.width, cameras.height], axis=1), axis=0, return_counts=True)
+    width, height = sizes[int(np.argmax(counts))].tolist()
+    scale = min(1.0, max_side / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
 def resized(cameras: Cameras, size: tuple[int, int]) -> Cameras:
     """Return pinhole cameras of one size at the same poses; the angle across the diagonal stays."""
     return framed(cameras.cam_from_world, focal_per_diagonal(cameras), size)

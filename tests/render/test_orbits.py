@@ -93,6 +93,17 @@ def test_an_open_sweep_runs_one_way_and_a_loop_comes_back() -> None:
     assert steps[-1] <= steps.max() * 1.001
 
 
+def test_a_sway_follows_how_far_the_cameras_stand() -> None:
+    """Cameras on a straight line in front of a wall: the middle of the line is nearest to what they look at."""
+    eyes = TARGET + np.stack([np.linspace(-4, 4, 15), np.full(15, -4.0), np.zeros(15)], axis=1)
+    cameras = framed(look_at(eyes, TARGET, UP), np.full(15, 0.9), SIZE)
+    centers = orbit(cameras, 21, SIZE, loop=False).cameras.centers
+    distance = np.linalg.norm(centers - TARGET, axis=1)
+    assert distance[10] == pytest.approx(4.1, abs=0.15)
+    assert distance[0] > 4.8
+    assert distance[20] > 4.8
+
+
 def test_cameras_that_look_outwards_give_a_turn_on_the_spot() -> None:
     a = np.radians(np.arange(0, 360, 30))
     eyes = 0.5 * np.stack([np.cos(a), np.sin(a), np.zeros(12)], axis=1)

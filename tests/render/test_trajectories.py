@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from recon3d.core.errors import UsageError
 from recon3d.render.cameras import Cameras
-from recon3d.render.trajectories import focal_per_diagonal, framed, look_at, poses_from, resized, through
+from recon3d.render.trajectories import focal_per_diagonal, framed, look_at, poses_from, resized, through, usual_size
 
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -127,3 +127,13 @@ def test_nothing_to_ride_through_is_refused(n: int, n_frames: int) -> None:
 def test_an_empty_frame_is_refused() -> None:
     with pytest.raises(UsageError, match="must be positive"):
         resized(random_cameras(1, 0), (0, 8))
+
+
+def test_the_usual_size_is_that_of_most_photos() -> None:
+    width, height = np.array([400, 3000, 3000]), np.array([300, 4000, 4000])
+    cameras = Cameras(np.tile(np.eye(4), (3, 1, 1)), np.tile(np.eye(3), (3, 1, 1)), width, height)
+    assert usual_size(cameras, 10_000) == (3000, 4000)
+    assert usual_size(cameras, 640) == (480, 640)
+    assert usual_size(cameras[:1], 640) == (400, 300)
+    with pytest.raises(UsageError, match="no camera"):
+        usual_size(cameras[:0], 640)

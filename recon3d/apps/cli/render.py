@@ -21,7 +21,7 @@ from recon3d.render.gaussians.files import load_gaussians
 from recon3d.render.gaussians.options import GaussianBackend
 from recon3d.render.gaussians.types import Gaussians
 from recon3d.render.orbits import orbit, orbit_points
-from recon3d.render.trajectories import CameraPath, focal_per_diagonal, resized, through
+from recon3d.render.trajectories import CameraPath, focal_per_diagonal, resized, through, usual_size
 from recon3d.render.trajectory_files import read_path_file
 from recon3d.render.views import Quantity, ViewOptions, render_views
 from recon3d.scene import Scene
@@ -154,10 +154,9 @@ class Render(Command):
         for name, side in (("--width", self.width), ("--height", self.height)):
             if side is not None and not 2 <= side <= 16384:
                 raise UsageError(f"{name} is out of range", got=side, expected="2..16384")
-        usual_w, usual_h = _USUAL_SIZE if cameras is None else _photo_size(cameras)
+        usual_w, usual_h = _USUAL_SIZE if cameras is None else usual_size(cameras, _LONGEST_SIDE)
         if self.width is None and self.height is None:
-            scale = min(1.0, _LONGEST_SIDE / max(usual_w, usual_h))
-            width, height = round(usual_w * scale), round(usual_h * scale)
+            width, height = usual_w, usual_h
         else:
             width = self.width or round((self.height or 0) * usual_w / usual_h)
             height = self.height or round(width * usual_h / usual_w)
@@ -203,13 +202,6 @@ def read_subject(path: Path) -> Subject:
 def _is_antialiased(scene: Scene) -> bool:
     made = scene.metrics.get("splats")
     return isinstance(made, Mapping) and made.get("antialiased") is True
-
-
-def _photo_size(cameras: Cameras) -> tuple[int, int]:
-    """Return the size that most photos have."""
-    sizes, counts = np.unique(np.stack([cameras.width, cameras.height], axis=1), axis=0, return_counts=True)
-    width, height = sizes[int(np.argmax(counts))]
-    return int(width), int(height)
 
 
 def _counted(frames: Iterator[UInt8[np.ndarray, "h w 3"]], shown: Stage) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
