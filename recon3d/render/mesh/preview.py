@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import no_type_check
 
 import numpy as np
@@ -27,9 +28,7 @@ def mesh_preview(
     supersampling: int = 2,
     shaded: bool = True,
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Draw a mesh as one camera sees it; a preview without gradients, textures or clipping at the near plane.
-
-    Faces show both sides. Faces that reach behind the camera are left out.
+    """Draw a mesh as one camera sees it; see :func:`mesh_previews`.
 
     Args:
         mesh: with vertex colours, or drawn in light grey.
@@ -44,41 +43,78 @@ def mesh_preview(
     Raises:
         UsageError: there is not exactly one camera, or the supersampling is not positive.
     """
-    if len(camera) != 1 or supersampling < 1:
-        raise UsageError("a preview needs one camera", got=f"{len(camera)} cameras, {supersampling} samples")
-    width, height = int(camera.width[0]) * supersampling, int(camera.height[0]) * supersampling
-    K = camera.K[0] * np.array([[supersampling], [supersampling], [1.0]])
-    pose = camera.cam_from_world[0]
-    points = mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
-    face, weights = rasterize_faces(points, mesh.faces, K, (width, height))
-    image = np.full((height, width, 3), np.array(background) / 255, np.float32)
-    hit = face >= 0
-    image[hit] = _shade(mesh, points, face[hit], weights[hit], shaded)
-    blocks = image.reshape(height // supersampling, supersampling, width // supersampling, supersampling, 3)
-    return np.asarray(np.rint(np.clip(blocks.mean(axis=(1, 3)), 0, 1) * 255), np.uint8)
+    if len(camera) != 1:
+        raise UsageError("a preview needs one camera", got=f"{len(camera)} cameras")
+    return next(mesh_previews(mesh, camera, background, supersampling, shaded))
+
+
+def mesh_previews(
+    mesh: Mesh,
+    cameras: Cameras,
+    background: tuple[int, int, int] = (43, 47, 52),
+    supersampling: int = 2,
+    shaded: bool = True,
+) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Draw a mesh as cameras see it: a preview without gradients, textures or clipping at the near plane.
+
+    Faces show both sides. Faces that reach behind the camera are left out.
+
+    Args:
+        mesh: with vertex colours, or drawn in light grey.
+        cameras: pinhole cameras.
+        background: sRGB behind the mesh.
+        supersampling: samples per pixel along each axis, averaged.
+        shaded: Lambert shading by a light beside the camera; otherwise the plain colours of the vertices.
+
+    Yields:
+        sRGB, ``[h,w,3]``, one per camera.
+
+    Raises:
+        UsageError: the supersampling is not positive.
+    """
+    if supersampling < 1:
+        raise UsageError("the supersampling must be positive", got=supersampling)
+    normals = _vertex_normals(mesh) if shaded else None
+    for index in range(len(cameras)):
+        width, height = int(cameras.width[index]) * supersampling, int(cameras.height[index]) * supersampling
+        K = cameras.K[index] * np.array([[supersampling], [supersampling], [1.0]])
+        pose = cameras.cam_from_world[index]
+        points = mesh.vertices @ pose[:3, :3].T + pose[:3, 3]
+        face, weights = rasterize_faces(points, mesh.faces, K, (width, height))
+        image = np.full((height, width, 3), np.array(background) / 255, np.float32)
+        hit = face >= 0
+        light = None if normals is None else pose[:3, :3].T @ _LIGHT_CAM
+        image[hit] = _shade(mesh, normals, light, face[hit], weights[hit])
+        blocks = image.reshape(height // supersampling, supersampling, width // supersampling, supersampling, 3)
+        yield np.asarray(np.rint(np.clip(blocks.mean(axis=(1, 3)), 0, 1) * 255), np.uint8)
+
+
+def _vertex_normals(mesh: Mesh) -> Float32[np.ndarray, "v 3"]:
+    """Return the normals of the mesh, or means of those of the faces, weighted by area; of any length."""
+    if mesh.normals is not None:
+        return mesh.normals
+    edges = mesh.vertices[mesh.faces[:, 1:]] - mesh.vertices[mesh.faces[:, :1]]
+    of_faces = np.repeat(np.cross(edges[:, 0], edges[:, 1]), 3, axis=0)
+    corners, n = mesh.faces.ravel(), len(mesh.vertices)
+    return np.stack([np.bincount(corners, of_faces[:, axis], n) for axis in range(3)], axis=1).astype(np.float32)
 
 
 def _shade(
     mesh: Mesh,
-    points_cam: Float64[np.ndarray, "v 3"],
+    normals: Float32[np.ndarray, "v 3"] | None,
+    light_world: Float64[np.ndarray, "3"] | None,
     face: Int32[np.ndarray, " m"],
     weights: Float32[np.ndarray, "m 3"],
-    shaded: bool,
 ) -> Float32[np.ndarray, "m 3"]:
     corners = mesh.faces[face]
     colour = np.broadcast_to(_CLAY, (len(face), 3))
     if mesh.rgb is not None:
         colour = np.einsum("mk,mkc->mc", weights, mesh.rgb[corners].astype(np.float32) / 255)
-    if not shaded:
+    if normals is None or light_world is None:
         return np.asarray(colour, np.float32)
-    edges = points_cam[mesh.faces[:, 1:]] - points_cam[mesh.faces[:, :1]]
-    normals = np.cross(edges[:, 0], edges[:, 1])  # twice the area long, so that large faces weigh more below
-    smooth = np.zeros_like(points_cam)
-    for corner in range(3):
-        np.add.at(smooth, mesh.faces[:, corner], normals)
-    normal = np.einsum("mk,mkc->mc", weights, smooth[corners])
+    normal = np.einsum("mk,mkc->mc", weights, normals[corners])
     length = np.linalg.norm(normal, axis=1)
-    light = np.abs(normal @ _LIGHT_CAM) / np.maximum(length, 1e-300)
+    light = np.abs(normal @ light_world) / np.maximum(length, 1e-30)
     return np.asarray(colour * (_AMBIENT + (1.05 - _AMBIENT) * light)[:, None], np.float32)
 
 

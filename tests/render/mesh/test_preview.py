@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies as st
 from recon3d.core.errors import UsageError
 from recon3d.core.kernels import threads
 from recon3d.render.cameras import Cameras
-from recon3d.render.mesh.preview import mesh_preview, rasterize_faces
+from recon3d.render.mesh.preview import mesh_preview, mesh_previews, rasterize_faces
 from recon3d.render.mesh.types import Mesh
 
 K = np.array([[40.0, 0, 20], [0, 40, 15], [0, 0, 1]])
@@ -125,6 +125,25 @@ def test_the_nearest_face_wins_at_every_pixel(seed: int) -> None:
     assert np.allclose(together, depth[hit], rtol=1e-4)
 
 
+def test_many_cameras_give_the_pictures_of_each() -> None:
+    mesh = joined(quad(2.0, 0.2, (255, 0, 0)), quad(4.0, 1.0, (0, 255, 0)))
+    poses = np.tile(np.eye(4), (3, 1, 1))
+    poses[:, 0, 3] = [-0.3, 0.0, 0.3]
+    cameras = Cameras(poses, np.tile(K, (3, 1, 1)), np.full(3, 40), np.full(3, 30))
+    for index, image in enumerate(mesh_previews(mesh, cameras)):
+        assert (image == mesh_preview(mesh, cameras[index : index + 1])).all()
+    assert list(mesh_previews(mesh, cameras[:0])) == []
+
+
+def test_normals_of_the_mesh_are_used_where_it_has_some() -> None:
+    flat = quad(2.0, 0.5, (200, 200, 200))
+    away = np.tile(np.array([0.0, 1.0, 0.0], np.float32), (4, 1))
+    bent = Mesh(flat.vertices, flat.faces, away, flat.rgb)
+    assert int(mesh_preview(bent, CAMERA)[15, 20, 0]) < int(mesh_preview(flat, CAMERA)[15, 20, 0]) - 20
+
+
 def test_more_than_one_camera_is_refused() -> None:
     with pytest.raises(UsageError, match="one camera"):
         mesh_preview(quad(2.0, 0.5, (0, 0, 0)), CAMERA[:0])
+    with pytest.raises(UsageError, match="supersampling"):
+        mesh_preview(quad(2.0, 0.5, (0, 0, 0)), CAMERA, supersampling=0)
