@@ -162,7 +162,6 @@ class _Rasterize(torch.autograd.Function):
         behind = np.zeros(features.shape[1], np.float32) if background is None else _array(background)
         blended = blend(scene, behind)
         ctx.splats, ctx.scene, ctx.behind, ctx.blended = splats, scene, behind, blended
-        ctx.has_background = background is not None
         outputs = (blended.image, blended.alpha, blended.expected, blended.median)
         tensors = tuple(torch.from_numpy(value) for value in outputs)
         ctx.mark_non_differentiable(tensors[3])
@@ -174,10 +173,8 @@ class _Rasterize(torch.autograd.Function):
         by_pixels = ByPixels(*(_array(value) for value in by[:3]))
         grads = blend_backward(ctx.splats, ctx.scene, ctx.behind, ctx.blended, by_pixels)
         ordered = (grads.means2d, grads.conics, grads.depths, grads.opacities, grads.features, grads.background)
-        found: list[Tensor | None] = [torch.from_numpy(value) for value in ordered]
-        if not ctx.has_background:
-            found[5] = None
-        return (*found, None)
+        wanted = zip(ordered, ctx.needs_input_grad[:-1], strict=True)
+        return (*(torch.from_numpy(value) if needed else None for value, needed in wanted), None)
 
 
 def _array(tensor: Tensor) -> Any:

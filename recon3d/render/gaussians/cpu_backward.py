@@ -15,10 +15,11 @@ import numpy as np
 from jaxtyping import Float32
 
 from recon3d.core.kernels import kernel, run_chunks
-from recon3d.render.gaussians.cpu_blocks import BLOCKS, block_coordinates, touched_blocks
-from recon3d.render.gaussians.cpu_forward import Blended, tile_chunks
+from recon3d.render.gaussians.cpu_blocks import BLOCKS, FIRST, LOCAL, block_coordinates, localise, touched_blocks
+from recon3d.render.gaussians.cpu_forward import BATCH, Blended, tile_chunks
 from recon3d.render.gaussians.cpu_scene import N_SHAPE, TILE, Splats, TiledScene
 from recon3d.render.gaussians.cpu_simd import (
+    at,
     bits,
     both,
     exp2,
@@ -26,8 +27,10 @@ from recon3d.render.gaussians.cpu_simd import (
     fold2,
     fold4,
     fold8,
+    inlined,
     load,
     lowest_bit,
+    put,
     select,
     spread,
     spread_from,
@@ -132,24 +135,26 @@ def _last_numbers(ends, out):
         out[block] = most
 
 
-@kernel
+@inlined
 @no_type_check
-def _unblend_pair(touched, number, a, b, c, d, e, record, rules, coordinates, state, planes, pair):
+def _unblend_pair(touched, number, local, o, extra, first_extra, rules, coordinates, state, planes, pairs, slot):
     """Take one Gaussian off the blocks of a tile and write what the pair contributes.
 
     With Q what is seen behind a Gaussian per unit of light, and G the derivative by its weight, it is
     ``dL/dalpha = light (G - Q)``.
     """
     low, high = spread(rules[0]), spread(rules[1])
-    a_, b_, c_, d_, e_, l_ = spread(a), spread(b), spread(c), spread(d), spread(e), spread(record[5])
-    f0, f1, f2, f3 = spread(record[8]), spread(record[9]), spread(record[10]), spread(record[11])
+    a, b, c = spread_from(local, o), spread_from(local, o + 1), spread_from(local, o + 2)
+    d, e, strength = spread_from(local, o + 3), spread_from(local, o + 4), spread_from(local, o + 5)
+    f0, f1 = spread_from(local, o + FIRST), spread_from(local, o + FIRST + 1)
+    f2, f3 = spread_from(local, o + FIRST + 2), spread_from(local, o + FIRST + 3)
     s = su = sv = suu = suv = svv = g0 = g1 = g2 = g3 = spread(_ZERO)
     while touched:
         block = lowest_bit(touched)
         touched &= touched - 1
         base, x, y = block * planes, load(coordinates, block * 32), load(coordinates, block * 32 + 16)
-        u, v = a_ * x + (b_ * y + c_), d_ * y + e_
-        power = l_ - u * u - v * v
+        u, v = a * x + (b * y + c), d * y + e
+        power = strength - u * u - v * v
         drawn = both(power >= low, load(state, base + _LAST) >= number)
         alpha = select(drawn, exp2(select(power < high, power, high)), _ZERO)
         light = load(state, base) / (_ONE - alpha)
@@ -159,8 +164,9 @@ def _unblend_pair(touched, number, a, b, c, d, e, record, rules, coordinates, st
         by2, by3 = load(state, base + _BY_VALUES + 32), load(state, base + _BY_VALUES + 48)
         by_weight = load(state, base + _BY_ALPHA) + f0 * by0 + f1 * by1 + f2 * by2 + f3 * by3
         if planes > _BY_VALUES + 64:
-            for k in range(N_SHAPE + 4, len(record)):
-                by_weight = by_weight + spread_from(record, k) * load(state, base + _BY_VALUES + (k - N_SHAPE) * 16)
+            for k in range((planes - _BY_VALUES) // 16 - 4):
+                by_value = load(state, base + _BY_VALUES + 64 + 16 * k)
+                by_weight = by_weight + spread_from(extra, first_extra + k) * by_value
             store(state, base + _WEIGHT, weight)
         behind = load(state, base + _BEHIND)
         difference = by_weight - behind
@@ -172,42 +178,58 @@ def _unblend_pair(touched, number, a, b, c, d, e, record, rules, coordinates, st
         suu, suv, svv = suu + along_u * u, suv + along_u * v, svv + along_v * v
     zero = spread(_ZERO)
     first = fold2(fold4(fold8(s, su), fold8(sv, suu)), fold4(fold8(suv, svv), fold8(g0, g1)))
-    store(pair, 0, fold1(first, fold2(fold4(fold8(g2, g3), zero), zero)))
+    store(pairs, slot, fold1(first, fold2(fold4(fold8(g2, g3), zero), zero)))
 
 
 @kernel
 @no_type_check
 def _unblend_values(touched, state, planes, pair):
     """Write the derivatives by the values behind the first four of a Gaussian, whose weights are known."""
-    for plane in range(_BY_VALUES + 64, planes, 16):
+    for place in range(_MOMENTS + 4, len(pair)):
         sums, rest = spread(_ZERO), touched
-        while rest:
+        plane = _BY_VALUES + 16 * (place - _MOMENTS)
+        while rest != 0 and plane < planes:
             base = lowest_bit(rest) * planes
             rest &= rest - 1
             sums = sums + load(state, base + _WEIGHT) * load(state, base + plane)
-        place = _MOMENTS + (plane - _BY_VALUES) // 16
-        if place < len(pair):
-            pair[place] = total(sums)
+        pair[place] = total(sums)
 
 
 @kernel
 @no_type_check
-def _unblend_tile(begin, end, ranks, slots, records, rules, x, y, lasts, coordinates, state, planes, pairs):
+def _unblend_tile(
+    begin, end, ranks, slots, records, depth_at, rules, x, y, coordinates, state, planes, local, masks, lasts, pairs
+):
     """Take the Gaussians of a tile off again, last one first."""
-    for i in range(end - 1, begin - 1, -1):
-        record, pair, number = records[ranks[i]], pairs[slots[i]], _F(i - begin)
-        a, b, d = record[2], record[3], record[4]
-        dx, dy = x - record[0], y - record[1]
-        c, e = a * dx + b * dy, d * dy
-        touched = bits(load(lasts, 0) >= number)
-        if touched != 0:
-            touched &= touched_blocks(a, b, c, d, e, record[5] - rules[0], -dx, record[6], coordinates)
-        if touched == 0:
-            pair[:] = _ZERO
-            continue
-        _unblend_pair(touched, number, a, b, c, d, e, record, rules, coordinates, state, planes, pair)
-        if planes > _BY_VALUES + 64:
-            _unblend_values(touched, state, planes, pair)
+    stride, width = records.shape[1], pairs.shape[1]
+    for stop in range(end, begin, -BATCH):
+        start = max(stop - BATCH, begin)
+        for j in range(stop - start):
+            localise(ranks, start + j, records, depth_at, x, y, local, j * LOCAL)
+            here = load(lasts, 0) >= _F(start + j - begin)
+            put(masks, j, bits(both(here, touched_blocks(local, j * LOCAL, rules[0], coordinates))))
+        for j in range(stop - start - 1, -1, -1):
+            i, touched = start + j, at(masks, j)
+            slot, extra = at(slots, i), at(ranks, i) * stride + N_SHAPE + 4
+            if touched == 0:
+                pairs[slot] = _ZERO
+                continue
+            _unblend_pair(
+                touched,
+                _F(i - begin),
+                local,
+                j * LOCAL,
+                records,
+                extra,
+                rules,
+                coordinates,
+                state,
+                planes,
+                pairs,
+                slot * width,
+            )
+            if planes > _BY_VALUES + 64:
+                _unblend_values(touched, state, planes, pairs[slot])
 
 
 @kernel
@@ -218,6 +240,7 @@ def _unblend_tiles(
 ):  # fmt: skip
     planes = _BY_VALUES + 16 * (records.shape[1] - N_SHAPE)
     state, lasts = np.empty(BLOCKS * planes, np.float32), np.empty(BLOCKS, np.float32)
+    local, masks = np.empty(BATCH * LOCAL, np.float32), np.empty(BATCH, np.int64)
     for tile in range(first, stop):
         left, top = tile % nx * TILE, tile // nx * TILE
         _start_tile(
@@ -225,9 +248,10 @@ def _unblend_tiles(
             by_image, by_alpha, by_expected, backgrounds[tile],
         )  # fmt: skip
         _last_numbers(ends[tile], lasts)
-        x, y = _F(left) + _MIDDLE, _F(top) + _MIDDLE
-        begin, end = starts[tile], starts[tile + 1]
-        _unblend_tile(begin, end, ranks, slots, records, rules, x, y, lasts, coordinates, state, planes, pairs)
+        _unblend_tile(
+            starts[tile], starts[tile + 1], ranks, slots, records, N_SHAPE + len(background), rules,
+            _F(left) + _MIDDLE, _F(top) + _MIDDLE, coordinates, state, planes, local, masks, lasts, pairs,
+        )  # fmt: skip
 
 
 @kernel

@@ -13,14 +13,27 @@ import numpy as np
 from jaxtyping import Float32
 
 from recon3d.core.kernels import kernel, run_chunks
-from recon3d.render.gaussians.cpu_blocks import BLOCKS, block_coordinates, touched_blocks
+from recon3d.render.gaussians.cpu_blocks import (
+    BLOCKS,
+    DEPTH,
+    FIRST,
+    LOCAL,
+    NUMBER,
+    block_coordinates,
+    localise,
+    touched_blocks,
+)
 from recon3d.render.gaussians.cpu_scene import N_SHAPE, TILE, TiledScene
 from recon3d.render.gaussians.cpu_simd import (
+    at,
     bits,
     exp2,
+    inlined,
     load,
     lowest_bit,
     magnitude,
+    mark,
+    put,
     select,
     spread,
     spread_from,
@@ -32,8 +45,6 @@ _ZERO, _ONE, _HALF, _MIDDLE = _F(0), _F(1), _F(0.5), _F(8)
 BATCH = 128
 # Planes of a block's state, 16 numbers each; the values follow.
 _LIGHT, _LAST, _MEDIAN, _VALUES = 0, 16, 32, 48
-# Numbers of a Gaussian in a batch: a, b, c, d, e, l; then its place in the tile's list, its depth and four values.
-_NUMBER, _DEPTH, _FIRST, _LOCAL = 6, 7, 8, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,34 +88,30 @@ def blend(scene: TiledScene, background: Float32[np.ndarray, " c"]) -> Blended:
     return out
 
 
-@kernel
+@inlined
 @no_type_check
-def _fill_batch(start, stop, begin, ranks, records, depth_at, rules, x, y, alive, coordinates, local, lists, counts):
-    """Write some Gaussians of a tile relative to its middle (x, y), and the lists of its blocks."""
-    counts[:] = 0
+def _fill_word(start, stop, begin, first, ranks, records, depth_at, rules, x, y, coordinates, local):
+    """Write up to 32 Gaussians of a tile relative to its middle (x, y); return their bits in each block's word."""
+    words = spread(_ZERO)
     for i in range(start, stop):
-        record = records[ranks[i]]
-        a, b, d = record[2], record[3], record[4]
-        dx, dy = x - record[0], y - record[1]
-        c, e = a * dx + b * dy, d * dy
-        touched = alive & touched_blocks(a, b, c, d, e, record[5] - rules[0], -dx, record[6], coordinates)
-        if touched == 0:
-            continue
-        j = i - start
-        local[j, 0], local[j, 1], local[j, 2], local[j, 3], local[j, 4], local[j, 5] = a, b, c, d, e, record[5]
-        local[j, _NUMBER], local[j, _DEPTH] = i - begin, record[depth_at]
-        local[j, _FIRST], local[j, _FIRST + 1] = record[N_SHAPE], record[N_SHAPE + 1]
-        local[j, _FIRST + 2], local[j, _FIRST + 3] = record[N_SHAPE + 2], record[N_SHAPE + 3]
-        while touched:
-            block = lowest_bit(touched)
-            touched &= touched - 1
-            lists[block, counts[block]] = j
-            counts[block] += 1
+        place = (first + i - start) * LOCAL
+        localise(ranks, i, records, depth_at, x, y, local, place)
+        put(local, place + NUMBER, _F(i - begin))
+        touched = touched_blocks(local, place, rules[0], coordinates)
+        words = mark(words, touched, np.int32(1 << (i - start)))
+    return words
 
 
-@kernel
+@inlined
 @no_type_check
-def _blend_block(block, places, n, local, rules, coordinates, state, base, weights):
+def _word(words, block, half):
+    """Return the bits of 64 Gaussians of a batch in a block."""
+    return np.int64(at(words, 32 * half + block)) | np.int64(at(words, 32 * half + block + 16)) << 32
+
+
+@inlined
+@no_type_check
+def _blend_block(block, words, local, rules, coordinates, state, base, weights):
     """Blend up to ``n`` Gaussians into a block; return how many it took, and whether light is left behind them."""
     x, y = load(coordinates, block * 32), load(coordinates, block * 32 + 16)
     low, high, stop = spread(rules[0]), spread(rules[1]), spread(rules[2])
@@ -112,26 +119,29 @@ def _blend_block(block, places, n, local, rules, coordinates, state, base, weigh
     v0, v1 = load(state, base + _VALUES), load(state, base + _VALUES + 16)
     v2, v3 = load(state, base + _VALUES + 32), load(state, base + _VALUES + 48)
     k, left = 0, 1
-    while k < n and left != 0:
-        o = places[k] * _LOCAL
-        u = spread_from(local, o) * x + (spread_from(local, o + 1) * y + spread_from(local, o + 2))
-        v = spread_from(local, o + 3) * y + spread_from(local, o + 4)
-        power = spread_from(local, o + 5) - u * u - v * v
-        alpha = select(power >= low, exp2(select(power < high, power, high)), _ZERO)
-        weight = alpha * light
-        after = light - weight
-        open_ = after > stop
-        left = bits(open_)
-        weight = select(open_, weight, _ZERO)
-        median = select(light > _HALF, spread_from(local, o + _DEPTH), median)
-        last = select(weight > _ZERO, spread_from(local, o + _NUMBER), last)
-        light = select(open_, after, _ZERO - magnitude(light))
-        v0 = v0 + weight * spread_from(local, o + _FIRST)
-        v1 = v1 + weight * spread_from(local, o + _FIRST + 1)
-        v2 = v2 + weight * spread_from(local, o + _FIRST + 2)
-        v3 = v3 + weight * spread_from(local, o + _FIRST + 3)
-        store(weights, k * 16, weight)
-        k += 1
+    for half in range(2):
+        word = _word(words, block, half)
+        while word != 0 and left != 0:
+            o = (64 * half + lowest_bit(word)) * LOCAL
+            word &= word - 1
+            u = spread_from(local, o) * x + (spread_from(local, o + 1) * y + spread_from(local, o + 2))
+            v = spread_from(local, o + 3) * y + spread_from(local, o + 4)
+            power = spread_from(local, o + 5) - u * u - v * v
+            alpha = select(power >= low, exp2(select(power < high, power, high)), _ZERO)
+            weight = alpha * light
+            after = light - weight
+            open_ = after > stop
+            left = bits(open_)
+            weight = select(open_, weight, _ZERO)
+            median = select(light > _HALF, spread_from(local, o + DEPTH), median)
+            last = select(weight > _ZERO, spread_from(local, o + NUMBER), last)
+            light = select(open_, after, _ZERO - magnitude(light))
+            v0 = v0 + weight * spread_from(local, o + FIRST)
+            v1 = v1 + weight * spread_from(local, o + FIRST + 1)
+            v2 = v2 + weight * spread_from(local, o + FIRST + 2)
+            v3 = v3 + weight * spread_from(local, o + FIRST + 3)
+            store(weights, k * 16, weight)
+            k += 1
     store(state, base, light)
     store(state, base + _LAST, last)
     store(state, base + _MEDIAN, median)
@@ -144,14 +154,19 @@ def _blend_block(block, places, n, local, rules, coordinates, state, base, weigh
 
 @kernel
 @no_type_check
-def _add_values(places, n, weights, start, ranks, records, first, state, base):
-    """Add the values from ``first`` on, four at a time, to a block whose weights are known."""
-    for group in range(first, records.shape[1], 4):
-        plane = base + _VALUES + (group - N_SHAPE) * 16
+def _add_values(block, words, n, weights, start, ranks, records, state, base):
+    """Add the values behind the first four to a block whose ``n`` weights are known."""
+    stride = records.shape[1]
+    for group in range(4, stride - N_SHAPE, 4):
+        plane = base + _VALUES + group * 16
         v0, v1 = load(state, plane), load(state, plane + 16)
         v2, v3 = load(state, plane + 32), load(state, plane + 48)
+        half, word = 0, _word(words, block, 0)
         for k in range(n):
-            o, weight = ranks[start + places[k]] * records.shape[1] + group, load(weights, k * 16)
+            if word == 0:
+                half, word = 64, _word(words, block, 1)
+            o, weight = at(ranks, start + half + lowest_bit(word)) * stride + N_SHAPE + group, load(weights, k * 16)
+            word &= word - 1
             v0 = v0 + weight * spread_from(records, o)
             v1 = v1 + weight * spread_from(records, o + 1)
             v2 = v2 + weight * spread_from(records, o + 2)
@@ -202,20 +217,23 @@ def _finish_tile(state, planes, top, left, rows, columns, background, image, alp
 @kernel
 @no_type_check
 def _blend_tile(
-    begin, end, ranks, records, depth_at, rules, x, y, alive, coordinates, state, planes, local, lists, counts, weights
-):  # fmt: skip
+    begin, end, ranks, records, depth_at, rules, x, y, alive, coordinates, state, planes, local, words, weights
+):
     """Blend one tile, batch after batch, until no light is left."""
-    channels = (planes - _VALUES) // 16
+    as_bits = words.view(np.uint32)
     for start in range(begin, end, BATCH):
-        stop = min(start + BATCH, end)
-        _fill_batch(start, stop, begin, ranks, records, depth_at, rules, x, y, alive, coordinates, local, lists, counts)
-        for block in range(BLOCKS):
-            if counts[block] == 0:
-                continue
-            places, base = lists[block], block * planes
-            n, open_ = _blend_block(block, places, counts[block], local, rules, coordinates, state, base, weights)
-            if channels > 4:
-                _add_values(places, n, weights, start, ranks, records, N_SHAPE + 4, state, base)
+        for part in range(4):
+            first, stop = min(start + 32 * part, end), min(start + 32 * part + 32, end)
+            found = _fill_word(first, stop, begin, 32 * part, ranks, records, depth_at, rules, x, y, coordinates, local)
+            store(words, part * 16, found)
+        left = alive
+        while left != 0:
+            block = lowest_bit(left)
+            left &= left - 1
+            base = block * planes
+            n, open_ = _blend_block(block, as_bits, local, rules, coordinates, state, base, weights)
+            if planes > _VALUES + 64:
+                _add_values(block, as_bits, n, weights, start, ranks, records, state, base)
             if not open_:
                 alive &= ~(1 << block)
         if alive == 0:
@@ -230,8 +248,7 @@ def _blend_tiles(
     channels = len(background)
     planes = _VALUES + 16 * (records.shape[1] - N_SHAPE)
     state, weights = np.empty(BLOCKS * planes, np.float32), np.empty(BATCH * 16, np.float32)
-    local = np.empty((BATCH, _LOCAL), np.float32)
-    lists, counts = np.empty((BLOCKS, BATCH), np.int32), np.empty(BLOCKS, np.int64)
+    local, words = np.empty((BATCH, LOCAL), np.float32), np.empty(64, np.float32)
     height, width = alpha.shape
     for tile in range(first, stop):
         left, top = tile % nx * TILE, tile // nx * TILE
@@ -239,7 +256,7 @@ def _blend_tiles(
         alive = _start_tile(state, planes, rows, columns)
         _blend_tile(
             starts[tile], starts[tile + 1], ranks, records, N_SHAPE + channels, rules,
-            _F(left) + _MIDDLE, _F(top) + _MIDDLE, alive, coordinates, state, planes, local, lists, counts, weights,
+            _F(left) + _MIDDLE, _F(top) + _MIDDLE, alive, coordinates, state, planes, local, words, weights,
         )  # fmt: skip
         _finish_tile(
             state, planes, top, left, rows, columns, background, image, alpha, expected, median, ends[tile]

@@ -10,18 +10,25 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar, cast
 
-from numba import extending, types
+from numba import extending, njit, types
 from numba.extending import intrinsic
 
 ir: Any = import_module("llvmlite.ir")  # has no type hints
 
+F = TypeVar("F", bound=Callable[..., Any])
 WIDTH = 16
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _LANES, _INTS, _BITS = ir.VectorType(_F32, WIDTH), ir.VectorType(_I32, WIDTH), ir.VectorType(ir.IntType(1), WIDTH)
 _FLAGS = ("contract", "nsz")  # a product and a sum may become one fused operation; nothing is reordered
 _EXP2 = (0.99999926, 0.69312181, 0.24024745, 0.05591786, 0.00957009)  # of 2^f on [-1/2,1/2]; relative error 3e-6
+
+
+def inlined(function: F) -> F:
+    """Compile like :func:`recon3d.core.kernels.kernel`, as a part of whatever kernel calls it."""
+    compiled: Any = njit(nogil=True, cache=True, fastmath={*_FLAGS}, error_model="numpy", forceinline=True)(function)
+    return cast(F, compiled)
 
 
 class Lanes(types.Type):
@@ -50,11 +57,11 @@ def _constant(value: float) -> Any:
     return ir.Constant(_LANES, [value] * WIDTH)
 
 
-def _spread(builder: Any, value: Any) -> Any:
+def _spread(builder: Any, value: Any, kind: Any = _LANES) -> Any:
     """Return a vector that holds one number sixteen times."""
-    if value.type == _LANES:
+    if value.type == kind:
         return value
-    first = builder.insert_element(ir.Constant(_LANES, ir.Undefined), value, ir.Constant(_I32, 0))
+    first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_I32, 0))
     return builder.shuffle_vector(first, first, ir.Constant(_INTS, [0] * WIDTH))
 
 
@@ -92,9 +99,12 @@ _define(operator.gt, _mask, lambda builder, a, b: builder.fcmp_ordered(">", a, b
 _define(operator.ge, _mask, lambda builder, a, b: builder.fcmp_ordered(">=", a, b))
 
 
+def _element(context: Any, builder: Any, kind: Any, array: Any, place: Any) -> Any:
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [place])
+
+
 def _address(context: Any, builder: Any, kind: Any, array: Any, start: Any) -> Any:
-    data = context.make_array(kind)(context, builder, array).data
-    return builder.bitcast(builder.gep(data, [start]), _LANES.as_pointer())
+    return builder.bitcast(_element(context, builder, kind, array, start), _LANES.as_pointer())
 
 
 @intrinsic
@@ -129,12 +139,32 @@ def spread(context: Any, value: Any) -> Any:
 
 
 @intrinsic
+def at(context: Any, array: Any, place: Any) -> Any:
+    """Return one element of a contiguous array, counted through all its axes, unchecked."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(_element(context, builder, signature.args[0], *arguments))
+
+    return array.dtype(array, types.int64), emit
+
+
+@intrinsic
+def put(context: Any, array: Any, place: Any, value: Any) -> Any:
+    """Write one element of a contiguous array, counted through all its axes, unchecked."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[2], _element(context, builder, signature.args[0], *arguments[:2]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, array.dtype), emit
+
+
+@intrinsic
 def spread_from(context: Any, array: Any, place: Any) -> Any:
     """Return lanes that all hold one element of a contiguous float32 array, unchecked."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return _spread(builder, builder.load(builder.gep(data, [arguments[1]])))
+        return _spread(builder, builder.load(_element(context, builder, signature.args[0], *arguments)))
 
     return _lanes(array, types.int64), emit
 
@@ -180,6 +210,33 @@ def bits(context: Any, condition: Any) -> Any:
         return builder.zext(builder.bitcast(arguments[0], ir.IntType(WIDTH)), _I64)
 
     return types.int64(condition), emit
+
+
+@intrinsic
+def mark(context: Any, words: Any, condition: Any, word: Any) -> Any:
+    """Return sixteen 32-bit words, kept as lanes, with the bits of ``word`` set where the condition holds."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        words, condition, word = arguments
+        words = builder.bitcast(words, _INTS)
+        more = builder.or_(words, _spread(builder, word, _INTS))
+        return builder.bitcast(builder.select(condition, more, words), _LANES)
+
+    return _lanes(words, condition, types.int32), emit
+
+
+@intrinsic
+def prefetch(context: Any, array: Any, place: Any) -> Any:
+    """Ask for the cache line of an element that will be read soon."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.bitcast(_element(context, builder, signature.args[0], *arguments), ir.IntType(8).as_pointer())
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, _I32, _I32, _I32])
+        function = builder.module.declare_intrinsic("llvm.prefetch", (pointer.type,), kind)
+        builder.call(function, [pointer, *(ir.Constant(_I32, value) for value in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), emit
 
 
 @intrinsic
