@@ -208,7 +208,7 @@ def _mesh(job: _Job, volume: TsdfVolume) -> tuple[Mesh, bool, float]:
 
 def _cleaned(
     vertices: Float64[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"], options: FusionOptions
-) -> tuple[Float64[np.ndarray, "v 3"], Int32[np.ndarray, "f 3"]]:
+) -> tuple[Float64[np.ndarray, "v2 3"], Int32[np.ndarray, "f2 3"]]:
     faces = faces[sound_faces(faces)]
     faces = faces[large_components(faces, len(vertices), options.min_component, options.min_faces)]
     rows, faces = used_vertices(faces, len(vertices))

@@ -17,6 +17,7 @@ _RADIUS = 3
 _ROWS = 32
 _SAME_SURFACE = 0.05
 _FEWEST = 6
+_RIDGE = 0.01
 _SIGMA_RANGE = (1.0 / 16.0, 2.0)
 
 
@@ -174,7 +175,8 @@ def _fit_window(inverse, row, col, q):
                 sq += d
                 n += 1
     m = np.float32(n)
-    xx, xy, yy = sxx - sx * sx / m + np.float32(0.5), sxy - sx * sy / m, syy - sy * sy / m + np.float32(0.5)
+    ridge = np.float32(_RIDGE)  # for pixels on a line
+    xx, xy, yy = sxx - sx * sx / m + ridge, sxy - sx * sy / m, syy - sy * sy / m + ridge
     xq, yq = sxq - sx * sq / m, syq - sy * sq / m
     det = xx * yy - xy * xy
     return (yy * xq - xy * yq) / det, (xx * yq - xy * xq) / det, n
