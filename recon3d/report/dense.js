@@ -12,7 +12,7 @@ function connectTurntables() {
 function connectTurntable(figure, frames, tools) {
   const reel = figure.querySelector(".reel"), range = tools.querySelector("input"), play = tools.querySelector(".play");
   const n = frames.length, closed = "closed" in figure.dataset;
-  let at = 0, timer = 0, step = 1, grip = null;
+  let at = Math.max(0, frames.findIndex((frame) => frame.classList.contains("on"))), timer = 0, step = 1, grip = null;
   const show = (place) => {
     const next = closed ? ((place % n) + n) % n : clamp(place, 0, n - 1);
     if (next === at) return;
@@ -33,7 +33,8 @@ function connectTurntable(figure, frames, tools) {
     show(at + step);
   };
   range.max = String(n - 1);
-  range.setAttribute("aria-valuetext", `view 1 of ${n}`);
+  range.value = String(at);
+  range.setAttribute("aria-valuetext", `view ${at + 1} of ${n}`);
   range.addEventListener("input", () => { stop(); show(Number(range.value)); });
   play.addEventListener("click", () => {
     if (timer) { stop(); return; }

@@ -67,14 +67,21 @@ def fitting(
     return encoded
 
 
-def reel(frames: Sequence[UInt8[np.ndarray, "h w 3"]], alt: str) -> str:
-    """Return the frames of a turntable as ``<img>`` in one size that keeps them below 0.8 MB together."""
+def reel(frames: Sequence[UInt8[np.ndarray, "h w 3"]], alt: str, is_closed: bool) -> str:
+    """Return the frames of a turntable as ``<img>`` in one size that keeps them below 0.8 MB together.
+
+    Args:
+        frames: sRGB pictures of one size.
+        alt: what they show.
+        is_closed: the first frame is shown at first; otherwise the one in the middle of the path.
+    """
     kept = np.linspace(0, len(frames), min(len(frames), _MAX_REEL), endpoint=False).astype(int)
     encoded = fitting([frames[index] for index in kept], _REEL_SIDES, _REEL_BYTES, _REEL_QUALITY)
-    tags = []
-    for index, (data, width, height) in enumerate(encoded):
-        tags.append(image_tag(data, (width, height), alt if index == 0 else "", "on" if index == 0 else ""))
-    return "".join(tags)
+    shown = 0 if is_closed else len(encoded) // 2
+    return "".join(
+        image_tag(data, (width, height), alt if index == shown else "", "on" if index == shown else "")
+        for index, (data, width, height) in enumerate(encoded)
+    )
 
 
 def difference(photo: UInt8[np.ndarray, "h w 3"], render: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:

@@ -94,7 +94,7 @@ def turntable(frames: Sequence[np.ndarray], is_closed: bool, name: str, text: st
     )
     closed = " data-closed" if is_closed else ""
     return (
-        f'<figure class="turntable"{closed}><div class="reel">{reel(frames, alt)}</div>'
+        f'<figure class="turntable"{closed}><div class="reel">{reel(frames, alt, is_closed)}</div>'
         f"{controls if len(frames) > 1 else ''}</figure>"
     )
 

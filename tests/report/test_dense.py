@@ -183,6 +183,9 @@ def test_turntables_hold_their_frames_in_order() -> None:
     assert "data-closed" in html
     assert [int(frame.mean()) // 10 for frame in decoded(html)] == list(range(12))
     assert html.count('class="on"') == 1
+    assert [index for index, tag in enumerate(html.split("<img")) if 'class="on"' in tag] == [1]
+    halfway = turntable(frames, False, "The splats", "")
+    assert [index for index, tag in enumerate(halfway.split("<img")) if 'class="on"' in tag] == [7]
     assert "data-closed" not in turntable(frames, False, "The splats", "")
     assert turntable([], True, "The splats", "") == ""
     assert "reel-tools" not in turntable(frames[:1], True, "The splats", "")

@@ -16,7 +16,7 @@ from recon3d.render.mesh.types import Mesh
 
 _BAND = 32  # rows that one chunk draws; a constant, so that the picture does not depend on the threads
 _CLAY = np.array([0.72, 0.71, 0.69], np.float32)
-_AMBIENT = 0.45
+_AMBIENT, _AMBIENT_COLOURED = 0.45, 0.7  # colours from photos hold light and shade already
 _LIGHT_CAM = np.array([-0.35, -0.6, -1.0]) / np.linalg.norm([-0.35, -0.6, -1.0])  # towards the light: above, left
 _NEAR = 1e-6
 
@@ -115,7 +115,8 @@ def _shade(
     normal = np.einsum("mk,mkc->mc", weights, normals[corners])
     length = np.linalg.norm(normal, axis=1)
     light = np.abs(normal @ light_world) / np.maximum(length, 1e-30)
-    return np.asarray(colour * (_AMBIENT + (1.05 - _AMBIENT) * light)[:, None], np.float32)
+    ambient = _AMBIENT if mesh.rgb is None else _AMBIENT_COLOURED
+    return np.asarray(colour * (ambient + (1.05 - ambient) * light)[:, None], np.float32)
 
 
 def rasterize_faces(
