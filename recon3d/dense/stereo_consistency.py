@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import NamedTuple, no_type_check
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from recon3d.core.kernels import kernel
 from recon3d.dense.stereo_cost import disagreement
 from recon3d.dense.stereo_images import Sources
+from recon3d.dense.stereo_patchmatch import parallax
+
+_BY_VIEWS = 2.2  # errors of neighbouring photos are alike, so their spread shows only a part of them
+_BY_CURVATURE = 0.3
+_FLOOR_PX = 0.1
 
 
 class Agreement(NamedTuple):
@@ -21,21 +26,41 @@ class Agreement(NamedTuple):
 
 def confirm(
     field: Float32[np.ndarray, "h w 4"], sources: Sources, agreement: Agreement
-) -> Float32[np.ndarray, "h w 3"]:
+) -> Float32[np.ndarray, "h w 4"]:
     """Ask the neighbours about every pixel.
 
     Returns:
         How many confirm it; the mean inverse depth over the pixel and its confirmations; the sum of the squared
-        deviations from that mean, ``[h,w,3]``.
+        deviations from that mean; the inverse depth that moves the pixel by one pixel in the neighbours, ``[h,w,4]``.
     """
-    result = np.zeros((*field.shape[:2], 3), np.float32)
-    _confirm(field, sources.packed, sources.maps, sources.fields, agreement, result)
-    return result
+    votes = np.zeros((*field.shape[:2], 4), np.float32)
+    _confirm(field, sources.packed, sources.maps, sources.fields, agreement, votes)
+    return votes
+
+
+def confirmed_depth(
+    votes: Float32[np.ndarray, "h w 4"], spread: Float32[np.ndarray, "h w"], keep: Bool[np.ndarray, "h w"]
+) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+    """Return depth and sigma of the pixels to keep, 0 elsewhere.
+
+    The variance has three parts: how far the confirmed depths lie apart, how flat the matching cost is, and a floor in
+    pixels of parallax. The factors were fitted to sensor depth and to exact depth of rendered photos (docs/stereo.md).
+
+    Args:
+        votes: of :func:`confirm`.
+        spread: deviation of the inverse depth from the curvature of the cost, not calibrated.
+        keep: which pixels.
+    """
+    count, w, apart, pixel = np.moveaxis(votes, -1, 0)
+    variance = np.square(_BY_VIEWS) * apart / np.maximum(count, 1)
+    variance += np.square(_BY_CURVATURE * spread) + np.square(_FLOOR_PX * pixel)
+    depth_z = np.where(keep, 1.0 / np.maximum(w, 1e-20), 0.0).astype(np.float32)
+    return depth_z, (np.sqrt(variance) * depth_z * depth_z).astype(np.float32)
 
 
 @kernel
 @no_type_check
-def _confirm(field, packed, maps, fields, agreement, result):
+def _confirm(field, packed, maps, fields, agreement, votes):
     height, width = field.shape[:2]
     for v in range(height):
         for u in range(width):
@@ -52,9 +77,10 @@ def _confirm(field, packed, maps, fields, agreement, result):
                     first += relative
                     second += relative * relative
             center = first / np.float32(n + 1)
-            result[v, u, 0] = n
-            result[v, u, 1] = w * (np.float32(1.0) + center)
-            result[v, u, 2] = max(second - center * first, np.float32(0.0)) * w * w
+            votes[v, u, 0] = n
+            votes[v, u, 1] = w * (np.float32(1.0) + center)
+            votes[v, u, 2] = max(second - center * first, np.float32(0.0)) * w * w
+            votes[v, u, 3] = np.float32(1.0) / parallax(maps, at, w)
 
 
 def remove_small_regions(

@@ -16,7 +16,6 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32
-
 from numba import njit
 
 from recon3d.core.kernels import kernel
@@ -32,7 +31,9 @@ CAP_PX = np.float32(2.0)  # a larger disagreement costs no more: the neighbour m
 _NOISE = np.float32(2.0)  # variance of the grey values that is not texture
 _COLOUR = np.float32(1.0 / 24.0**2)  # inverse square of the grey difference that quarters the weight
 _SPATIAL_PX = 4.0
-_inlined = njit(nogil=True, forceinline=True, fastmath={'reassoc', 'contract', 'arcp', 'nsz', 'afn'}, error_model='numpy')
+_inlined = njit(
+    nogil=True, forceinline=True, fastmath={"reassoc", "contract", "arcp", "nsz", "afn"}, error_model="numpy"
+)
 
 
 def make_window() -> Float32[np.ndarray, " 224"]:
@@ -115,7 +116,10 @@ def _sums(packed, start, width, center, warp, window):
         fx, fy = x - np.float32(left), y - np.float32(top)
         quad = np.int32(packed[np.uint32(start + top * width + left)])
         s00, s01 = np.float32(quad & np.int32(255)), np.float32((quad >> np.int32(8)) & np.int32(255))
-        s10, s11 = np.float32((quad >> np.int32(16)) & np.int32(255)), np.float32((quad >> np.int32(24)) & np.int32(255))
+        s10, s11 = (
+            np.float32((quad >> np.int32(16)) & np.int32(255)),
+            np.float32((quad >> np.int32(24)) & np.int32(255)),
+        )
         upper, lower = s00 + fx * (s01 - s00), s10 + fx * (s11 - s10)
         sample = upper + fy * (lower - upper)
         weighted = window[_WEIGHT + i] * sample
@@ -160,7 +164,7 @@ def disagreement(packed, maps, fields, view, at, w):
 
 @kernel
 @no_type_check
-def _quarrel(packed, maps, fields, at, w, window, search):
+def quarrel(packed, maps, fields, at, w, window, search):
     """Cost of disagreement with the fields of the views ranked best, the mean over them.
 
     It counts as much as the neighbour's own match is trusted, and no more than its cap.
@@ -190,7 +194,7 @@ def plane_cost(packed, maps, fields, at, plane, window, variance, search):
         total += window[BEST + i]
     total /= np.float32(search.n_best)
     if search.weight > np.float32(0.0):
-        total += _quarrel(packed, maps, fields, at, plane[0], window, search)
+        total += quarrel(packed, maps, fields, at, plane[0], window, search)
     return total
 
 
@@ -206,5 +210,5 @@ def ranked_cost(packed, maps, fields, at, plane, window, variance, search, limit
             return np.float32(np.inf)
     total /= np.float32(search.n_best)
     if search.weight > np.float32(0.0):
-        total += _quarrel(packed, maps, fields, at, plane[0], window, search)
+        total += quarrel(packed, maps, fields, at, plane[0], window, search)
     return total

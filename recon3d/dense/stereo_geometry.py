@@ -48,9 +48,7 @@ def pixel_maps(
     return np.concatenate([A.reshape(-1, 9), e], 1).astype(np.float32)
 
 
-def plane_normals(
-    planes: Float32[np.ndarray, "h w 3"], K: Float64[np.ndarray, "3 3"]
-) -> Float32[np.ndarray, "h w 3"]:
+def plane_normals(planes: Float32[np.ndarray, "h w 3"], K: Float64[np.ndarray, "3 3"]) -> Float32[np.ndarray, "h w 3"]:
     """Return the unit normals towards the camera, in camera axes, of planes ``(w, wu, wv)``; zero where w is 0."""
     height, width = planes.shape[:2]
     w, wu, wv = np.moveaxis(planes.astype(np.float64), -1, 0)

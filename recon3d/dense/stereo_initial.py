@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
-from jaxtyping import Float32, Float64
-from scipy.spatial import Delaunay, QhullError, cKDTree
+from jaxtyping import Float32, Float64, Int64
+from scipy.spatial import cKDTree
 
 from recon3d.dense.stereo_views import ViewPlan
 
-_NEAREST = 3
+_NEAREST = 2  # sparse points whose own depth is tried
+_FITTED = 8  # sparse points that a first plane is fitted to
+Grid: TypeAlias = Float64[np.ndarray, "h w 2"]
 
 
 def first_planes(
@@ -25,37 +29,35 @@ def first_planes(
     """
     xy, w = plan.xy * scale, 1.0 / plan.depth_z
     grid = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1)
-    index = cKDTree(xy).query(grid, k=min(_NEAREST, len(xy)))[1].reshape(height, width, -1)
-    flat = [_fronto_parallel(w[index[..., i]]) for i in range(index.shape[-1])]
+    index = cKDTree(xy).query(grid, k=min(_FITTED, len(xy)))[1].reshape(height, width, -1)
+    flat = [_fronto_parallel(w[index[..., i]]) for i in range(min(_NEAREST, len(xy)))]
     low, high = 1.0 / plan.depth_range[1], 1.0 / plan.depth_range[0]
     chance = rng.random((height, width, 3))
     guess = np.empty((height, width, 3))
     guess[..., 0] = low + chance[..., 0] * (high - low)
     guess[..., 1:] = 0
-    return np.stack([*flat, _interpolated(xy, w, grid), guess]).astype(np.float32)
+    return np.stack([*flat, _fitted(xy, w, index, grid), guess]).astype(np.float32)
 
 
 def _fronto_parallel(w: Float64[np.ndarray, "h w"]) -> Float64[np.ndarray, "h w 3"]:
     return np.stack([w, np.zeros_like(w), np.zeros_like(w)], -1)
 
 
-def _interpolated(
-    xy: Float64[np.ndarray, "p 2"], w: Float64[np.ndarray, " p"], grid: Float64[np.ndarray, "h w 2"]
+def _fitted(
+    xy: Float64[np.ndarray, "n 2"], w: Float64[np.ndarray, " n"], index: Int64[np.ndarray, "h w k"], grid: Grid
 ) -> Float64[np.ndarray, "h w 3"]:
-    """Planes through the triangles of a Delaunay triangulation of the sparse points; zero outside of their hull."""
-    try:
-        triangles = Delaunay(xy)
-    except QhullError:  # all on one line
-        return np.zeros((*grid.shape[:2], 3))
-    corners, values = xy[triangles.simplices], w[triangles.simplices]
-    slopes = np.zeros((len(corners) + 1, 3))  # the last row answers for pixels outside
-    edges, rises = corners[:, 1:] - corners[:, :1], values[:, 1:] - values[:, :1]
-    solid = np.abs(np.linalg.det(edges)) > 1e-9
-    slopes[:-1][solid, 1:] = np.linalg.solve(edges[solid], rises[solid][..., None])[..., 0]
-    slopes[:-1][solid, 0] = values[solid, 0] - (slopes[:-1][solid, 1:] * corners[solid, 0]).sum(1)
-    planes = slopes[triangles.find_simplex(grid)]
-    planes[..., 0] += (planes[..., 1:] * grid).sum(-1)
-    return planes
+    """Least-squares planes through the nearest sparse points of every pixel; zero where they do not span one."""
+    off, value = xy[index] - grid[:, :, None], w[index]
+    off_mean, value_mean = off.mean(2), value.mean(2)
+    off, value = off - off_mean[:, :, None], value - value_mean[..., None]
+    xx, yy = (off[..., 0] ** 2).sum(-1), (off[..., 1] ** 2).sum(-1)
+    xy_, xw, yw = (off[..., 0] * off[..., 1]).sum(-1), (off[..., 0] * value).sum(-1), (off[..., 1] * value).sum(-1)
+    determinant = xx * yy - xy_**2
+    solid = determinant > 1e-2 * np.square(xx + yy)
+    safe = np.where(solid, determinant, 1.0)
+    slope_u, slope_v = (yy * xw - xy_ * yw) / safe, (xx * yw - xy_ * xw) / safe
+    center = value_mean - slope_u * off_mean[..., 0] - slope_v * off_mean[..., 1]
+    return np.asarray(np.where(solid[..., None], np.stack([center, slope_u, slope_v], -1), 0.0))
 
 
 def upsampled_field(field: Float32[np.ndarray, "h w 4"], height: int, width: int) -> Float32[np.ndarray, "h2 w2 4"]:

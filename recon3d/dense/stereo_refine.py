@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from recon3d.core.kernels import kernel
-from recon3d.dense.stereo_cost import load_window, make_window, plane_cost, ranked_cost
+from recon3d.dense.stereo_cost import load_window, make_window, plane_cost, quarrel, ranked_cost
 from recon3d.dense.stereo_images import Sources
-from recon3d.dense.stereo_patchmatch import Search, allowed, from_neighbour, keep, parallax, perturbed
+from recon3d.dense.stereo_patchmatch import TILE, Search, allowed, from_neighbour, keep, parallax, perturbed
 
 _STEP_PX = np.float32(0.5)  # distance of the outer two depths from the middle one, in pixels of parallax
 _FLOOR = np.float32(0.02)  # a match is never better than this: sampling and rounding
@@ -29,16 +29,19 @@ def polish(
     """
     spread = np.zeros(field.shape[:2], np.float32)
     for colour in (0, 1):
-        _polish(field, spread, reference, *sources, make_window(), search, colour)
+        _polish(
+            field, spread, reference, *sources, make_window(), search, search._replace(weight=np.float32(0.0)), colour
+        )
     return spread
 
 
 @kernel
 @no_type_check
-def _polish(field, spread, reference, packed, maps, fields, window, search, colour):
+def _polish(field, spread, reference, packed, maps, fields, window, search, photo, colour):
     height, width = field.shape[:2]
-    for v in range(height):
-        for u in range((v + colour) & 1, width, 2):
+    for tile in range(height * ((width + TILE - 1) // TILE)):
+        v, left = tile % height, tile // height * TILE
+        for u in range(left + ((v + colour) & 1), min(left + TILE, width), 2):
             variance = load_window(reference, u, v, window)
             if variance < np.float32(0.0):
                 continue
@@ -54,24 +57,25 @@ def _polish(field, spread, reference, packed, maps, fields, window, search, colo
                 if allowed(plane, search):
                     cost = ranked_cost(packed, maps, fields, at, plane, window, variance, search, field[v, u, 3])
                     keep(field, u, v, plane, cost)
-            spread[v, u] = _parabola(field, u, v, packed, maps, fields, at, window, variance, search, moves)
+            spread[v, u] = _parabola(field, u, v, packed, maps, fields, at, window, variance, search, photo, moves)
 
 
 @kernel
 @no_type_check
-def _parabola(field, u, v, packed, maps, fields, at, window, variance, search, moves):
+def _parabola(field, u, v, packed, maps, fields, at, window, variance, search, photo, moves):
     """Move pixel (u, v) to the vertex of a parabola through the costs of three depths and return the spread."""
     w, wu, wv, middle = field[v, u, 0], field[v, u, 1], field[v, u, 2], field[v, u, 3]
+    if search.weight > np.float32(0.0):
+        middle -= quarrel(packed, maps, fields, at, w, window, search)
     step = _STEP_PX / moves
     no_limit = np.float32(np.inf)
-    low = ranked_cost(packed, maps, fields, at, (w - step, wu, wv), window, variance, search, no_limit)
-    high = ranked_cost(packed, maps, fields, at, (w + step, wu, wv), window, variance, search, no_limit)
+    low = ranked_cost(packed, maps, fields, at, (w - step, wu, wv), window, variance, photo, no_limit)
+    high = ranked_cost(packed, maps, fields, at, (w + step, wu, wv), window, variance, photo, no_limit)
     bend = low - np.float32(2.0) * middle + high
     if low < middle or high < middle:
         off = -step if low < high else step
-        field[v, u, 3] = min(low, high)
     else:
         off = np.float32(0.5) * (low - high) / max(bend, np.float32(1e-6)) * step
     field[v, u, 0] = min(max(w + off, search.w_min), search.w_max)
     curvature = max(bend, np.float32(1e-3)) / (step * step)
-    return np.float32(np.sqrt((max(field[v, u, 3], np.float32(0.0)) + _FLOOR) / curvature))
+    return np.float32(np.sqrt((max(middle, np.float32(0.0)) + _FLOOR) / curvature))
