@@ -218,6 +218,15 @@ def test_frames_that_fail_leave_the_old_ones(tmp_path: Path) -> None:
     assert names(tmp_path) == ["frames"]
 
 
+def test_remains_of_a_killed_run_are_removed(recon3d: Run, file: Path, tmp_path: Path) -> None:
+    (tmp_path / ".a.png.x1y2.tmp").write_bytes(b"half")
+    (tmp_path / ".frames.x1y2.tmp").mkdir()
+    (tmp_path / ".other.png.x1y2.tmp").write_bytes(b"not mine")
+    assert recon3d("render", file, "--to", tmp_path / "a.png", *SMALL).code == 0
+    assert recon3d("render", file, "--to", tmp_path / "frames", "--frames", 1, *SMALL).code == 0
+    assert names(tmp_path) == [".other.png.x1y2.tmp", "a.png", "alone.spz", "frames"]
+
+
 def test_a_file_in_the_way_is_refused(recon3d: Run, file: Path, tmp_path: Path) -> None:
     (tmp_path / "frames").write_text("mine")
     assert recon3d("render", file, "--to", tmp_path / "frames").code == 2

@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,15 @@ def write_picture(path: Path, frame: UInt8[np.ndarray, "h w 3"]) -> None:
     """Write one PNG atomically."""
     with atomic_path(path) as temporary:
         Image.fromarray(frame).save(temporary, "PNG", compress_level=_COMPRESSION)
+
+
+def remove_remains(target: Path) -> None:
+    """Remove what a killed run that wrote the same target left beside it."""
+    for path in target.parent.glob(f".{escape(target.name)}.*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def check_folder(folder: Path) -> None:

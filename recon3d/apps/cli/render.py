@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from recon3d.apps.cli.command import Command
-from recon3d.apps.cli.frames import check_folder, write_picture, write_pictures
+from recon3d.apps.cli.frames import check_folder, remove_remains, write_picture, write_pictures
 from recon3d.apps.cli.output import print_json, print_lines
 from recon3d.core.errors import InputError, UsageError
 from recon3d.core.progress import Stage, make_progress
@@ -163,6 +163,7 @@ class Render(Command):
         return (max(2, width // 2 * 2), max(2, height // 2 * 2)) if even else (max(1, width), max(1, height))
 
     def _write(self, target: Path, frames: Iterator[UInt8[np.ndarray, "h w 3"]]) -> None:
+        remove_remains(target)
         suffix = target.suffix.lower()
         if suffix == ".mp4":
             write_mp4(target, frames, self.fps)
