@@ -1,8 +1,12 @@
-"""Depth maps from 3D Gaussians: median and expected depth on the slanted surface of each Gaussian, and its spread.
+"""Depth maps from 3D Gaussians: where the median of the light comes from, how much of it comes from there, and sigma.
 
-The depth of a Gaussian is not that of its centre: its most likely depth on the ray of a pixel changes with the pixel
-(the conditional mean of a Gaussian; Zhang et al., "RaDe-GS", 2024), and for a flat one 1/z is affine in the pixel. An
-affine function is blended like any other features: offset and slope, and their products for the second moment.
+The light of a pixel comes from many depths. The median is robust, but it is the depth of a centre: the most likely
+depth of a Gaussian changes with the pixel (the conditional mean of a Gaussian; Zhang et al., "RaDe-GS", 2024), and for
+a flat one 1/z is affine in the pixel. So the Gaussians around the median are blended again, by offset and slope of 1/z.
+
+Sigma: if the light is spread normally and the share c of it lies within a relative window w, then sigma = w /
+(sqrt(2) erfinv(c)) of the depth. On splats of a room this is calibrated against a depth sensor, where the second moment
+of the depth is ten times too large.
 """
 
 from __future__ import annotations
@@ -13,17 +17,20 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from recon3d.core.errors import UsageError
 from recon3d.dense.types import DepthMap
 from recon3d.render.cameras import Cameras
-from recon3d.render.gaussians import Gaussians, rasterize
+from recon3d.render.gaussians import Gaussians, Rasterization, rasterize
 from recon3d.render.gaussians.options import GaussianBackend
 
 DepthKind = Literal["surface", "median", "expected"]
 _LEAST = 1e-6
+_NEAREST = 0.01
+_ONE_SURFACE = 0.8
+_MOST_AGREEMENT = 0.999
 _EPS_PX2 = 0.02  # far below the 0.3 of the rasteriser, which would flatten every slope
 
 
@@ -33,25 +40,25 @@ class SplatDepthOptions:
 
     Args:
         kind: median = depth of the Gaussian at which half of the light is gone; expected = mean over all Gaussians of a
-            pixel; surface = the mean where the Gaussians of a pixel agree, else the median.
+            pixel; surface = mean over those around the median where most light comes from there, else the median.
         min_alpha: pixels that are less opaque have no depth.
-        max_spread: pixels whose Gaussians spread more than this share of the depth have no depth.
-        agree: spread, as a share of the depth, up to which the Gaussians of a pixel are one surface.
-        floor: least sigma, as a share of the depth.
+        window: distance from the median, as a share of it, within which Gaussians belong to the surface.
+        min_agreement: pixels of which a smaller share of the light comes from the surface have no depth.
         scale: size of the depth maps as a share of the photos' size.
     """
 
     kind: DepthKind = "surface"
     min_alpha: float = 0.5
-    max_spread: float = 0.1
-    agree: float = 0.02
-    floor: float = 0.002
+    window: float = 0.05
+    min_agreement: float = 0.6
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, low, high in (("min_alpha", 0.0, 1.0), ("max_spread", 0.0, 10.0), ("scale", 0.01, 1.0)):
+        limits = {"min_alpha": (0.0, 1.0), "window": (1e-4, 1.0), "min_agreement": (0.0, 1.0), "scale": (0.01, 1.0)}
+        for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
-                raise UsageError(f"SplatDepthOptions.{name} is out of range", got=getattr(self, name))
+                got, expected = getattr(self, name), f"{low:g} to {high:g}"
+                raise UsageError(f"SplatDepthOptions.{name} is out of range", got=got, expected=expected)
 
 
 def splat_depth(
@@ -72,7 +79,7 @@ def splat_depth(
         backend: of the rasteriser.
 
     Returns:
-        One map per camera; sigma is the spread of the depth along the ray, at least ``floor`` of the depth.
+        One map per camera, with sigma from the share of the light that comes from the surface.
 
     Raises:
         UsageError: the back end does not take the Gaussians.
@@ -102,23 +109,21 @@ def splat_depth_of(
     """
     options = options or SplatDepthOptions()
     camera = _scaled(camera, options.scale)
-    width, height = int(camera.width[0]), int(camera.height[0])
     with torch.no_grad():
-        features, unit = _depth_features(gaussians, camera)
-        seen = rasterize(gaussians, camera, features=features, antialiased=antialiased, backend=backend)
-        alpha = seen.alpha[0].cpu().numpy()
-        blended = seen.image[0].cpu().numpy() / np.maximum(alpha, 1e-6)[..., None]
-        median = seen.depth_median[0].cpu().numpy()
-    x = ((np.arange(width) + 0.5) / width - 0.5).astype(np.float32)[None, :, None]
-    y = ((np.arange(height) + 0.5) / width - 0.5 * height / width).astype(np.float32)[:, None, None]
-    one = np.ones((height, width, 1), np.float32)
-    terms = np.concatenate([one, one * x, one * y], -1)
-    mean = np.maximum((blended[..., :3] * terms).sum(-1), _LEAST - 1)
-    square = (blended[..., 3:6] * terms).sum(-1)
-    square += (blended[..., 6:9] * np.concatenate([x * x * one, 2 * x * y * one, y * y * one], -1)).sum(-1)
-    expected = unit / (1 + mean)
-    spread = expected**2 / unit * np.sqrt(np.maximum(square - mean**2, 0))  # of 1/z, turned into one of z
-    return _choose(expected, median, spread, alpha, options)
+        planes = _planes(gaussians, camera)
+        seen = rasterize(gaussians, camera, features=planes.features, antialiased=antialiased, backend=backend)
+        median, alpha = seen.depth_median[0], seen.alpha[0]
+        near = _around(planes, median, options.window)
+        chosen = gaussians[near]
+        surface = rasterize(chosen, camera, features=planes.features[near], antialiased=antialiased, backend=backend)
+        expected, mean = (_depth_of(each, planes.unit) for each in (seen, surface))
+        share = (surface.alpha[0] / alpha.clamp(min=_LEAST)).clamp(_LEAST, _MOST_AGREEMENT)
+        depth = {"median": median, "expected": expected}.get(options.kind)
+        if depth is None:
+            depth = torch.where(share >= _ONE_SURFACE, mean, median)
+        sigma = depth * options.window / (2.0**0.5 * torch.erfinv(share))
+        good = (alpha >= options.min_alpha) & (share >= options.min_agreement) & (depth > 0) & depth.isfinite()
+        return DepthMap(*(torch.where(good, each, 0.0).float().cpu().numpy() for each in (depth, sigma)))
 
 
 def _scaled(camera: Cameras, scale: float) -> Cameras:
@@ -130,53 +135,66 @@ def _scaled(camera: Cameras, scale: float) -> Cameras:
     return replace(camera, K=K, width=width, height=height, distortion=None)
 
 
-def _choose(
-    expected: Float32[np.ndarray, "h w"],
-    median: Float32[np.ndarray, "h w"],
-    spread: Float32[np.ndarray, "h w"],
-    alpha: Float32[np.ndarray, "h w"],
-    options: SplatDepthOptions,
-) -> DepthMap:
-    depth = {"median": median, "expected": expected}.get(options.kind)
-    if depth is None:
-        depth = np.where(spread <= options.agree * expected, expected, median)
-    good = (alpha >= options.min_alpha) & (depth > 0) & np.isfinite(depth) & (spread <= options.max_spread * depth)
-    sigma = np.hypot(spread, options.floor * depth)
-    return DepthMap(*(np.where(good, value, 0).astype(np.float32) for value in (depth, sigma)))
+@dataclass(frozen=True, eq=False)
+class _Planes:
+    """The Gaussians as planes in 1/z.
 
-
-def _depth_features(gaussians: Gaussians, camera: Cameras) -> tuple[Float[Tensor, "g 9"], float]:
-    """Return what to blend for the first two moments of the inverse depth, and the depth that is its unit.
-
-    With d = unit / z - 1, a Gaussian is met at d = a + b x + c y by the ray of the pixel (x, y), from the centre of the
-    image in image widths, give or take the conditional variance v. Blended are a, b, c, and of d^2 + v the coefficients
-    of 1, x, y, x^2, x y (halved) and y^2.
+    Args:
+        features: a, b, c of ``unit / z - 1 = a + b x + c y`` for the pixel (x, y), from the centre of the image in
+            image widths, ``[g,3]``.
+        pixel: column and row of each centre, inside the image, ``[g,2]``.
+        z: depth of each centre, ``[g]``; 0 = behind the camera.
+        unit: a usual depth, so that the numbers are small.
     """
+
+    features: Float[Tensor, "g 3"]
+    pixel: Int[Tensor, "g 2"]
+    z: Float[Tensor, " g"]
+    unit: float
+
+
+def _planes(gaussians: Gaussians, camera: Cameras) -> _Planes:
     like = gaussians.means
     pose = torch.as_tensor(camera.cam_from_world[0], dtype=like.dtype, device=like.device)
     fx, fy, cx, cy = (float(camera.K[0][at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
-    width, height = float(camera.width[0]), float(camera.height[0])
+    width, height = int(camera.width[0]), int(camera.height[0])
     point = gaussians.means @ pose[:3, :3].T + pose[:3, 3]
-    front = point[:, 2] > 0.01
+    front = point[:, 2] > _NEAREST
     z = torch.where(front, point[:, 2], torch.ones_like(point[:, 2]))
     unit = float(z[front].median()) if bool(front.any()) else 1.0
-    slope, rest = _depth_given_pixel(gaussians, pose, point, z, (fx, fy))
-    at = torch.stack(
-        [(fx * point[:, 0] / z + cx) / width - 0.5, (fy * point[:, 1] / z + cy - 0.5 * height) / width], -1
+    slope = _depth_slope(gaussians, pose, point, z, (fx, fy))
+    bc = -slope * (width * unit / z**2)[:, None]  # of unit / z, from that of z
+    u, v = fx * point[:, 0] / z + cx, fy * point[:, 1] / z + cy
+    at = torch.stack([u / width - 0.5, (v - 0.5 * height) / width], -1)
+    features = torch.cat([(unit / z - 1 - (bc * at).sum(-1))[:, None], bc], -1)
+    pixel = torch.stack([u.clamp(0, width - 1), v.clamp(0, height - 1)], -1).long()
+    return _Planes(
+        torch.where(front[:, None], features, torch.zeros_like(features)),
+        pixel,
+        torch.where(front, z, torch.zeros_like(z)),
+        unit,
     )
-    turn = -unit / z**2  # of d with z
-    bc = slope * (width * turn)[:, None]
-    a = unit / z - 1 - (bc * at).sum(-1)
-    b, c = bc.unbind(-1)
-    moments = [a * a + rest * turn**2, 2 * a * b, 2 * a * c, b * b, b * c, c * c]
-    features = torch.stack([a, b, c, *moments], -1)
-    return torch.where(front[:, None], features, torch.zeros_like(features)), unit
 
 
-def _depth_given_pixel(
+def _around(planes: _Planes, median: Float[Tensor, "h w"], window: float) -> Bool[Tensor, " g"]:
+    """Return the Gaussians whose centre lies around the median depth of the pixel that it falls on."""
+    there = median[planes.pixel[:, 1], planes.pixel[:, 0]]
+    return (planes.z > 0) & ((planes.z - there).abs() <= window * there)
+
+
+def _depth_of(seen: Rasterization, unit: float) -> Float[Tensor, "h w"]:
+    """Return the depth at the blended plane of every pixel."""
+    h, w = seen.alpha.shape[1:]
+    a, b, c = (seen.image[0] / seen.alpha[0].clamp(min=_LEAST)[..., None]).unbind(-1)
+    x = (torch.arange(w, dtype=a.dtype, device=a.device) + 0.5) / w - 0.5
+    y = (torch.arange(h, dtype=a.dtype, device=a.device) + 0.5 - 0.5 * h) / w
+    return unit / (1 + a + b * x + c * y[:, None]).clamp(min=_LEAST)
+
+
+def _depth_slope(
     gaussians: Gaussians, pose: Tensor, point: Tensor, z: Tensor, focal: Sequence[float]
-) -> tuple[Float[Tensor, "g 2"], Float[Tensor, " g"]]:
-    """Return how the most likely depth of a Gaussian changes with the pixel, and the variance that is left."""
+) -> Float[Tensor, "g 2"]:
+    """Return how the most likely depth of a Gaussian changes with the pixel."""
     axes = pose[:3, :3] @ _rotations(gaussians.quats) * gaussians.scales[:, None, :]
     # Rows of the Jacobian of the projection, applied to the axes: pixels along every axis.
     inside = (point[:, :2] / z[:, None]).clamp(-3, 3)
@@ -185,9 +203,7 @@ def _depth_given_pixel(
     uv = (along[0] * along[1]).sum(-1)
     uz, vz = (along[0] * axes[:, 2]).sum(-1), (along[1] * axes[:, 2]).sum(-1)
     det = (uu * vv - uv * uv).clamp(min=_EPS_PX2**2)
-    slope = torch.stack([vv * uz - uv * vz, uu * vz - uv * uz], -1) / det[:, None]
-    rest = (axes[:, 2] ** 2).sum(-1) - slope[:, 0] * uz - slope[:, 1] * vz
-    return slope, rest.clamp(min=0)
+    return torch.stack([vv * uz - uv * vz, uu * vz - uv * uz], -1) / det[:, None]
 
 
 def _rotations(quats: Float[Tensor, "g 4"]) -> Float[Tensor, "g 3 3"]:

@@ -56,28 +56,32 @@ def test_the_median_alone_is_coarser() -> None:
     assert error[0] < 0.2 * error[1]
 
 
-def test_sigma_is_the_thickness() -> None:
-    thin = splat_depth_of(plane(0.0, flat=0.002), camera())
-    thick = splat_depth_of(plane(0.0, flat=0.08), camera())
-    assert np.allclose(middle(thin.sigma), 0.002 * 4, rtol=0.1)  # the floor
-    assert np.allclose(middle(thick.sigma), 0.08, rtol=0.15)
-    slanted = splat_depth_of(plane(1.0, flat=0.002), camera())
-    assert middle(slanted.sigma).max() < 0.03  # the slant is no spread
+def join(*parts: Gaussians) -> Gaussians:
+    names = ("means", "quats", "log_scales", "opacity_logits", "sh")
+    return Gaussians(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
-def test_two_half_transparent_walls_give_the_first_and_a_large_sigma() -> None:
-    front, back = plane(0.0, 4.0, opacity=-1.0), plane(0.0, 4.5, opacity=8.0)
-    both = Gaussians(
-        *(
-            torch.cat([getattr(one, name) for one in (front, back)])
-            for name in Gaussians.__annotations__
-            if name != "colour_space"
-        )
-    )
-    depth = splat_depth_of(both, camera(), SplatDepthOptions(max_spread=1.0))
-    assert (middle(depth.sigma) > 0.05).all()
-    assert np.allclose(middle(depth.depth_z), 4.5, rtol=1e-3) | np.allclose(middle(depth.depth_z), 4.0, rtol=1e-3)
-    assert np.allclose(middle(splat_depth_of(both, camera(), SplatDepthOptions(max_spread=0.01)).depth_z), 0)
+def test_sigma_grows_with_the_light_from_elsewhere() -> None:
+    wall = plane(0.0, 4.0, opacity=8.0)
+    clean = splat_depth_of(wall, camera())
+    sigmas = [middle(clean.sigma).mean()]
+    for fog in (-3.0, -1.5, -0.5):
+        depth = splat_depth_of(join(plane(0.0, 2.0, opacity=fog), wall), camera(), SplatDepthOptions(min_agreement=0.0))
+        assert (middle(depth.depth_z) > 0).all()
+        sigmas.append(middle(depth.sigma).mean())
+    assert sigmas[0] < 0.02 * 4
+    assert sigmas == sorted(sigmas)
+
+
+def test_light_from_two_walls_is_no_surface() -> None:
+    """Where as much light comes from elsewhere, the median is the wall behind and sigma says that it may be wrong."""
+    both = join(plane(0.0, 4.0, opacity=-1.2), plane(0.0, 5.0, opacity=8.0))
+    depth = splat_depth_of(both, camera(), SplatDepthOptions(min_agreement=0.0))
+    assert (np.isclose(middle(depth.depth_z), 4.0, rtol=1e-3) | np.isclose(middle(depth.depth_z), 5.0, rtol=1e-3)).all()
+    mean = splat_depth_of(both, camera(), SplatDepthOptions(kind="expected", min_agreement=0.0))
+    assert ((middle(mean.depth_z) > 4.1) & (middle(mean.depth_z) < 4.95)).mean() > 0.9
+    agreed = splat_depth_of(both, camera(), SplatDepthOptions(min_agreement=0.99))
+    assert middle(agreed.depth_z).mean() < middle(depth.depth_z).mean()
 
 
 def test_what_is_transparent_or_behind_has_no_depth() -> None:
