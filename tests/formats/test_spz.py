@@ -94,7 +94,7 @@ def test_the_writer_makes_the_same_file_as_by_hand(tmp_path: Path) -> None:
         opacity_logits=np.array([np.log(128 / 127)], np.float32),
         sh=np.array([[[4, -4, 0.01], [0.02, 0.04, -0.03], [1, -1, 0], [-9, 9, 0.5]]], np.float32),
     )
-    write_spz(tmp_path / "a.spz", splats)
+    write_spz(tmp_path / "a.spz", splats, sh_bits=(5, 4))
     data = (tmp_path / "a.spz").read_bytes()
     # 5 bits: buckets 8 wide, around 0.02 * 128 = 2.56, 0.04 * 128 = 5.12 and -3.84
     harmonics = bytes([128, 136, 128, 255, 0, 128, 0, 255, 192])
@@ -114,13 +114,19 @@ def test_the_same_input_gives_the_same_bytes_and_antialiasing_is_a_flag(tmp_path
 
 
 @settings(max_examples=40)
-@given(st.integers(1, 30), st.sampled_from([1, 4, 9, 16]), st.floats(1e-3, 1e5), st.integers(0, 2**32))
+@given(
+    st.integers(1, 30),
+    st.sampled_from([1, 4, 9, 16]),
+    st.floats(1e-3, 1e5),
+    st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    st.integers(0, 2**32),
+)
 def test_every_field_stays_within_its_quantisation(
-    tmp_path_factory: pytest.TempPathFactory, n: int, k: int, extent: float, seed: int
+    tmp_path_factory: pytest.TempPathFactory, n: int, k: int, extent: float, bits: tuple[int, int], seed: int
 ) -> None:
     splats = random_splats(n, k, seed, extent)
     path = tmp_path_factory.mktemp("spz") / "a.spz"
-    write_spz(path, splats)
+    write_spz(path, splats, sh_bits=bits)
     back = read_spz(path)
     farthest = float(np.abs(splats.means).max())
     step = max(2.0**-24, farthest / 2**22)  # all 24 bits are used, down to steps of 2^-24
@@ -129,8 +135,8 @@ def test_every_field_stays_within_its_quantisation(
     opacities = [1 / (1 + np.exp(-each.opacity_logits.astype(float))) for each in (back, splats)]
     assert np.abs(opacities[0] - opacities[1]).max() <= 0.5 / 255 + 1e-6
     assert np.abs(back.sh[:, 0] - splats.sh[:, 0]).max() <= 1 / 76.5 + 1e-5
-    assert np.abs(back.sh[:, 1:4] - splats.sh[:, 1:4]).max(initial=0) <= 2**-5 + 2**-8 + 1e-5
-    assert np.abs(back.sh[:, 4:] - splats.sh[:, 4:]).max(initial=0) <= 2**-4 + 2**-8 + 1e-5
+    assert np.abs(back.sh[:, 1:4] - splats.sh[:, 1:4]).max(initial=0) <= 2.0 ** -bits[0] + 2**-8 + 1e-5
+    assert np.abs(back.sh[:, 4:] - splats.sh[:, 4:]).max(initial=0) <= 2.0 ** -bits[1] + 2**-8 + 1e-5
     assert angles_deg(back.quats, splats.quats).max() < 0.35
 
 
@@ -169,7 +175,7 @@ def test_all_bytes_of_opacity_have_finite_logits_that_return(tmp_path: Path) -> 
 
 def test_more_bits_keep_more_of_the_harmonics(tmp_path: Path) -> None:
     splats = random_splats(200, 16)
-    errors = []
+    errors: list[float] = []
     for bits in [(5, 4), (8, 8)]:
         write_spz(tmp_path / "a.spz", splats, sh_bits=bits)
         errors.append(np.abs(read_spz(tmp_path / "a.spz").sh[:, 1:] - splats.sh[:, 1:]).max())

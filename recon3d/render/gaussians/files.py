@@ -19,7 +19,7 @@ def save_gaussians(path: Path, gaussians: Gaussians, *, antialiased: bool = Fals
     """Write Gaussians atomically; both kinds of file hold the numbers of the world, unturned.
 
     Args:
-        path: ends in .ply (3DGS layout, exact) or .spz (version 3, quantised, a tenth of the size).
+        path: ends in .ply (3DGS layout, exact) or .spz (version 3, quantised, about an eighth of the size).
         gaussians: float32, on any device.
         antialiased: whether they were optimised with the antialiasing compensation; SPZ tells viewers so, PLY cannot.
 
