@@ -39,7 +39,7 @@ def write_checkpoint(path: Path, key: str, values: Mapping[str, Any], arrays: Ar
         arrays: arrays by name; float32, float64, int64 or uint8.
     """
     parts = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    entries = [[name, part.dtype.name, list(part.shape)] for name, part in parts.items()]
+    entries = [[name, part.dtype.name, list(arrays[name].shape)] for name, part in parts.items()]
     header = json.dumps({"key": key, "values": values, "arrays": entries}, allow_nan=False).encode()
     body = b"".join([_MAGIC, len(header).to_bytes(8, "little"), header, *(part.tobytes() for part in parts.values())])
     write_bytes(path, body + hashlib.sha256(body).digest())

@@ -17,6 +17,7 @@ FLATNESS = 0.2
 MAX_DISTANCE = 30.0
 SMALLEST_PX = 0.5
 FEW_POINTS = 2000
+START_OPACITY = 0.1
 
 
 def initial_gaussians(
@@ -24,7 +25,6 @@ def initial_gaussians(
     rgb: UInt8[np.ndarray, "p 3"],
     normals: Float64[np.ndarray, "p 3"] | None,
     limits: tuple[float, float],
-    opacity: float = 0.1,
 ) -> Gaussians:
     """Return one round Gaussian per point, or a disc where the normal is known.
 
@@ -33,7 +33,6 @@ def initial_gaussians(
         rgb: colours, sRGB, ``[p,3]``.
         normals: unit normals, ``[p,3]``; rows of NaN where unknown.
         limits: smallest and largest standard deviation.
-        opacity: of all.
 
     Source: Kerbl et al., 3D Gaussian splatting, 2023, section 5: the mean distance to the three nearest points.
     """
@@ -45,7 +44,7 @@ def initial_gaussians(
         quats[known] = _turn_z_to(normals[known])
         log_scales[known, 2] += np.log(FLATNESS)
     sh = (rgb / 255.0 - 0.5) / SH0
-    logits = np.full(len(xyz), np.log(opacity / (1 - opacity)))
+    logits = np.full(len(xyz), np.log(START_OPACITY / (1 - START_OPACITY)))
     parts = (xyz, quats, log_scales, logits, sh[:, None, :])
     return Gaussians(*(torch.as_tensor(part.astype(np.float32)) for part in parts))
 

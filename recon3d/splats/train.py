@@ -24,6 +24,7 @@ from recon3d.render.cameras import Cameras
 from recon3d.render.gaussians import Gaussians
 from recon3d.render.gaussians.options import GaussianBackend
 from recon3d.splats.checkpoint import NAME, resume, write_checkpoint
+from recon3d.splats.coverage import covering_points
 from recon3d.splats.evaluate import render_view, view_errors
 from recon3d.splats.exposure import IDENTITY
 from recon3d.splats.frame import Frame, find_frame
@@ -42,6 +43,7 @@ CHECKPOINT_S = 15.0
 NOTE_S = 5.0
 N_RECORDS = 200
 FAINTEST = 1 / 255
+START_SHARE = 0.4
 
 
 def optimise_splats(
@@ -114,10 +116,10 @@ def _prepare(inputs: SplatInputs, options: SplatOptions, backend: GaussianBacken
     local = cameras.transformed(frame.frame_from_world)
     images = tuple(inputs.images[i] for i in chosen)
     device = _device(options)
-    start = _start(inputs, options, frame, local, images, notes)
+    masks = [None if inputs.masks is None else inputs.masks[i] for i in chosen]
+    start = _start(inputs, options, frame, (local, images, masks), notes)
     sizes = [image.shape[:2] for image in images]
     schedule = make_schedule(options, sizes, len(start), inputs.max_memory_bytes)
-    masks = [None if inputs.masks is None else inputs.masks[i] for i in chosen]
     levels = tuple(make_targets(images, masks, local, level.shrink, device) for level in schedule.levels)
     setting = Setting(options, schedule, levels, Rates(), frame.near, backend)
     trainer = Trainer(setting, start.to(device))
@@ -134,25 +136,32 @@ def _start(
     inputs: SplatInputs,
     options: SplatOptions,
     frame: Frame,
-    cameras: Cameras,
-    images: tuple[Any, ...],
+    photos: tuple[Cameras, tuple[Any, ...], list[Any]],
     notes: list[str],
 ) -> Gaussians:
-    """Return the Gaussians to start from."""
+    """Return the Gaussians to start from: those of the points, and more where the photos show what no point explains.
+
+    They are a share of the cap, so that the optimisation has some to place where they are needed.
+    """
+    cameras, images, masks = photos
     xyz = frame.points(inputs.points_xyz)
     good = np.flatnonzero(usable_points(xyz))
     random = generator(options.seed, "splats", "start")
-    if len(good) > options.max_gaussians:
-        good = np.sort(random.choice(good, options.max_gaussians, replace=False))
+    most = max(1, int(START_SHARE * options.max_gaussians))
+    if len(good) > most:
+        good = np.sort(random.choice(good, most, replace=False))
     xyz, rgb = xyz[good], inputs.points_rgb[good]
-    normals = None if inputs.normals is None else inputs.normals[good]
-    missing = min(FEW_POINTS, options.max_gaussians) - len(xyz)
+    level = 255 if options.background == "white" else 0
+    more = [covering_points(cameras, images, masks, xyz, level, random)]
+    missing = min(FEW_POINTS, options.max_gaussians) - len(xyz) - len(more[0][0])
     if missing > 0:
-        more_xyz, more_rgb = scattered_points(cameras, images, missing, random)
+        more.append(scattered_points(cameras, images, missing, random))
         notes.append(f"only {len(xyz)} points: {missing} Gaussians start at random places")
-        xyz, rgb = np.concatenate([xyz, more_xyz]), np.concatenate([rgb, more_rgb])
-        if normals is not None:
-            normals = np.concatenate([normals, np.full((missing, 3), np.nan)])
+    added_xyz, added_rgb = (np.concatenate([one[i] for one in more]) for i in range(2))
+    kept = np.sort(random.permutation(len(added_xyz))[: max(0, options.max_gaussians - len(xyz))])
+    unknown = np.full((len(kept), 3), np.nan)
+    normals = None if inputs.normals is None else np.concatenate([inputs.normals[good], unknown])
+    xyz, rgb = np.concatenate([xyz, added_xyz[kept]]), np.concatenate([rgb, added_rgb[kept]])
     pixel = float(1 / np.median(cameras.K[:, 0, 0]))
     return initial_gaussians(xyz, rgb, normals, (SMALLEST_PX * pixel, 0.1))
 

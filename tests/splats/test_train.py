@@ -154,9 +154,7 @@ def test_exposures_of_the_photos_are_found(tiny: SplatInputs) -> None:
 
 
 def test_two_photos_without_points_give_a_result_and_say_so(tiny: SplatInputs) -> None:
-    two = SplatInputs(
-        tiny.keys[:2], tiny.images[:2], tiny.cameras[:2], np.zeros((0, 3)), np.zeros((0, 3), np.uint8)
-    )
+    two = SplatInputs(tiny.keys[:2], tiny.images[:2], tiny.cameras[:2], np.zeros((0, 3)), np.zeros((0, 3), np.uint8))
     result = optimise_splats(two, replace(OPTIONS, iterations=20))
     assert len(result.gaussians) > 0 and result.errors == () and result.held_out == ()
     assert any("too few photos" in note for note in result.notes)
@@ -200,9 +198,11 @@ def test_refined_poses_undo_an_error_of_the_cameras(tiny: SplatInputs) -> None:
     wrong = replace(tiny, cameras=replace(tiny.cameras, cam_from_world=poses))
     options = replace(OPTIONS, iterations=300, holdout="none", refine_poses=True)
     result = optimise_splats(wrong, options)
+
     def spread(cameras: object) -> float:
         offset = cameras.cam_from_world[:, 0, 3]  # type: ignore[attr-defined]
         return float(abs(offset[::2].mean() - offset[1::2].mean()))
+
     assert spread(result.cameras) < 0.8 * spread(wrong.cameras)
     fixed = optimise_splats(wrong, replace(options, iterations=5, refine_poses=False))
     assert (fixed.cameras.cam_from_world == poses).all()
