@@ -115,8 +115,8 @@ def through(cameras: Cameras, n_frames: int, size: tuple[int, int], depth: float
     """Return a smooth ride through cameras in their order.
 
     Centres and quaternions run along centripetal Catmull-Rom splines (Yuksel et al., "Parameterization and applications
-    of Catmull-Rom curves", 2011), quaternions with consistent signs and normalised. Each given camera is hit exactly by
-    one frame when there are as many frames as cameras.
+    of Catmull-Rom curves", 2011) with limited slopes, quaternions with consistent signs and normalised. Each given
+    camera is hit exactly by one frame when there are at least as many frames as cameras.
 
     Args:
         cameras: what to ride through; their distortion is dropped.
@@ -189,8 +189,13 @@ def _spaced(frames: Int64[np.ndarray, " n"], n_frames: int) -> Int64[np.ndarray,
 def _catmull_rom(
     knots: Float64[np.ndarray, " n"], values: Float64[np.ndarray, "n k"], at: Float64[np.ndarray, " f"]
 ) -> Float64[np.ndarray, "f k"]:
+    """Interpolate; slopes are at most twice those of the chords beside them, so that nothing swings far past a stop."""
     if len(knots) > 2:
         slopes = np.asarray(np.gradient(values, knots, axis=0, edge_order=2))
     else:
         slopes = np.asarray(np.gradient(values, knots, axis=0))
+    chords = np.linalg.norm(np.diff(values, axis=0), axis=1) / np.diff(knots)
+    limit = 2 * np.minimum(np.append(chords[0], chords), np.append(chords, chords[-1]))
+    speed = np.linalg.norm(slopes, axis=1)
+    slopes *= np.minimum(1.0, limit / np.maximum(speed, 1e-300))[:, None]
     return np.asarray(CubicHermiteSpline(knots, values, slopes)(at))

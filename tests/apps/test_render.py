@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
+from recon3d.apps.cli.command import run_command
 from recon3d.apps.cli.frames import write_pictures
+from recon3d.apps.cli.render import Render
 from recon3d.core.errors import UsageError
 from recon3d.render.gaussians.files import save_gaussians
 from recon3d.render.gaussians.types import Gaussians
@@ -247,3 +250,42 @@ def test_antialiasing_is_that_of_the_optimisation(
     a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
     assert a == b
     assert a != c
+
+
+def test_the_compressed_file_gives_the_same_picture(recon3d: Run, folder: Path, scene: Scene, tmp_path: Path) -> None:
+    save_gaussians(tmp_path / "copy.spz", splats_at(scene.points.xyz))
+    save_gaussians(tmp_path / "copy.ply", splats_at(scene.points.xyz))
+    pictures = []
+    for kind in ("ply", "spz"):
+        target = tmp_path / f"{kind}.png"
+        words = ("--path", folder / "transforms.json", *SMALL)
+        assert recon3d("render", tmp_path / f"copy.{kind}", "--to", target, *words).code == 0
+        pictures.append(np.asarray(Image.open(target)).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).mean() < 1
+
+
+def test_every_command_of_the_docs_is_understood(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = re.findall(r"^recon3d render (.+)$", (repository / "docs" / "cli.md").read_text(), re.MULTILINE)
+    assert len(lines) >= 5
+    parsed: list[Render] = []
+
+    def note(command: Render) -> int:
+        parsed.append(command)
+        return 0
+
+    monkeypatch.setattr(Render, "run", note)
+    for line in lines:
+        assert run_command(Render, "recon3d render", line.split()) == 0
+    assert all(command.to is not None for command in parsed)
+    assert {command.path for command in parsed} >= {"orbit", "through"}
+
+
+def test_scene_json_names_the_folder(recon3d: Run, folder: Path, tmp_path: Path) -> None:
+    outcome = recon3d("render", folder / "scene.json", "--to", tmp_path / "a.png", "--path", "through", *SMALL)
+    assert outcome.code == 0
+
+
+def test_sides_follow_each_other(recon3d: Run, file: Path, tmp_path: Path) -> None:
+    for words, wanted in ((("--width", 64), (64, 36)), (("--height", 36), (64, 36)), (("--width", 7), (7, 4))):
+        assert recon3d("render", file, "--to", tmp_path / "a.png", *words, "--quiet").code == 0
+        assert size(tmp_path / "a.png") == wanted

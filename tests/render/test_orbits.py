@@ -8,7 +8,8 @@ from hypothesis import given, settings, strategies as st
 
 from recon3d.core.errors import UsageError
 from recon3d.render.cameras import Cameras
-from recon3d.render.orbits import find_focus, orbit, orbit_points
+from recon3d.render.focus import find_focus
+from recon3d.render.orbits import orbit, orbit_points
 from recon3d.render.trajectories import framed, look_at, poses_from
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -183,3 +184,37 @@ def test_nothing_to_orbit_is_refused() -> None:
         orbit(ring(np.zeros(3)), 0, SIZE)
     with pytest.raises(UsageError, match="needs a point"):
         orbit_points(np.full((3, 3), np.nan), 5, SIZE)
+
+
+@given(st.floats(-3, 3), st.floats(0.1, 10), st.integers(0, 1000), st.booleans())
+@settings(max_examples=40)
+def test_a_turned_moved_and_scaled_scene_has_the_same_orbit(angle: float, scale: float, seed: int, loop: bool) -> None:
+    """Up to where a circle starts, which is where the first camera stands in either world."""
+    rng = np.random.default_rng(seed)
+    cameras = ring(np.sort(rng.uniform(-70, 70, 9)), rng.uniform(3, 5), 1.0)
+    similarity = np.eye(4)
+    similarity[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    similarity[:3, :3] *= scale
+    similarity[:3, 3] = rng.normal(size=3) * 5
+    moved = orbit(cameras.transformed(similarity), 10, SIZE, loop=loop).cameras
+    wanted = orbit(cameras, 10, SIZE, loop=loop).cameras.transformed(similarity)
+    assert np.allclose(moved.cam_from_world[:, :3, :3], wanted.cam_from_world[:, :3, :3], atol=1e-6)
+    assert np.allclose(moved.centers, wanted.centers, atol=1e-5 * scale)
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=30)
+def test_the_focus_moves_with_the_scene(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    cameras = ring(rng.uniform(0, 360, 8))
+    similarity = np.diag([2.0, 2.0, 2.0, 1.0])
+    similarity[:3, 3] = rng.normal(size=3)
+    moved, still = find_focus(cameras.transformed(similarity)), find_focus(cameras)
+    assert np.allclose(moved.target, 2 * still.target + similarity[:3, 3], atol=1e-6)
+    assert moved.is_inward == still.is_inward
+
+
+def test_points_that_no_camera_sees_change_nothing() -> None:
+    behind = TARGET + np.array([[0.0, 0.0, 900.0]])
+    cameras = ring(np.linspace(0, 90, 7))
+    assert np.allclose(find_focus(cameras, behind).target, find_focus(cameras).target)

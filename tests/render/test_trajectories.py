@@ -137,3 +137,49 @@ def test_the_usual_size_is_that_of_most_photos() -> None:
     assert usual_size(cameras[:1], 640) == (400, 300)
     with pytest.raises(UsageError, match="no camera"):
         usual_size(cameras[:0], 640)
+
+
+@given(st.integers(2, 8), st.integers(0, 1000))
+@settings(max_examples=30)
+def test_a_turned_and_moved_world_has_the_same_ride(n: int, seed: int) -> None:
+    cameras = random_cameras(n, seed)
+    rng = np.random.default_rng(seed + 1)
+    rigid = np.eye(4)
+    rigid[:3, :3] = Rotation.random(random_state=rng).as_matrix()
+    rigid[:3, 3] = rng.normal(size=3)
+    moved = through(cameras.transformed(rigid), 3 * n, (8, 8)).cameras
+    wanted = through(cameras, 3 * n, (8, 8)).cameras.transformed(rigid)
+    assert np.allclose(moved.cam_from_world, wanted.cam_from_world, atol=1e-6)
+
+
+def test_between_two_cameras_the_turn_is_even() -> None:
+    """Along one segment the spline is a line of quaternions, normalised: within a fraction of a degree of slerp."""
+    turns = Rotation.from_euler("y", [[0.0], [40.0]], degrees=True).as_matrix()
+    cameras = framed(poses_from(turns, np.zeros((2, 3))), np.full(2, 0.9), (8, 8))
+    path = through(cameras, 5, (8, 8)).cameras.cam_from_world[:, :3, :3]
+    angles = Rotation.from_matrix(path @ path[0].T).magnitude()
+    assert np.allclose(np.degrees(angles), [0, 10, 20, 30, 40], atol=0.3)
+
+
+def test_the_field_of_view_blends_without_overshooting() -> None:
+    poses = np.tile(np.eye(4), (4, 1, 1))
+    poses[:, 0, 3] = np.arange(4)
+    cameras = framed(poses, np.array([0.7, 0.7, 1.4, 1.4]), (64, 48))
+    focal = focal_per_diagonal(through(cameras, 40, (64, 48)).cameras)
+    assert (np.diff(focal) >= -1e-12).all()
+    assert focal.min() == pytest.approx(0.7)
+    assert focal.max() == pytest.approx(1.4)
+
+
+def test_the_distance_of_what_is_seen_weighs_moving_against_turning() -> None:
+    """Far away, a step is worth less time beside a turn than close by."""
+    rotation = Rotation.from_euler("z", [[0.0], [0.0], [30.0]], degrees=True).as_matrix()
+    eyes = np.array([[0.0, 0, 0], [1.0, 0, 0], [1.0, 0, 0]])
+    cameras = framed(poses_from(rotation, eyes), np.full(3, 0.9), (8, 8))
+
+    def frames_that_move(depth: float) -> int:
+        centers = through(cameras, 60, (8, 8), depth).cameras.centers
+        assert np.abs(centers[:, 0] - 0.5).max() < 0.65, "it swings past the place where it only turns"
+        return int((np.linalg.norm(np.diff(centers, axis=0), axis=1) > 0.005).sum())
+
+    assert frames_that_move(100.0) < frames_that_move(1.0)

@@ -13,7 +13,15 @@ from recon3d.render.cameras import Cameras
 from recon3d.render.colormap import NO_VALUE, colour_table
 from recon3d.render.gaussians.types import Gaussians
 from recon3d.render.trajectories import framed, look_at
-from recon3d.render.views import ViewOptions, normals_from_depth, render_views, to_srgb8, turntable
+from recon3d.render.views import (
+    Quantity,
+    ViewOptions,
+    normals_from_depth,
+    path_depth_range,
+    render_views,
+    to_srgb8,
+    turntable,
+)
 
 SH0 = 0.28209479177387814
 SIZE = (32, 24)
@@ -122,3 +130,27 @@ def test_a_turntable_goes_round_once() -> None:
     assert [frame.shape for frame in frames] == [(14, 20, 3)] * 6
     assert path.is_closed
     assert all(frame[7, 10, 0] > 200 for frame in frames)
+
+
+@pytest.mark.parametrize("what", ["colour", "alpha", "depth"])
+def test_back_ends_paint_the_same(what: Quantity) -> None:
+    rng = np.random.default_rng(5)
+    cloud = splats(rng.normal(size=(40, 3)).tolist(), rng.uniform(size=(40, 3)).tolist(), 0.2, 1.0)
+    frames = [
+        next(render_views(cloud, camera(), ViewOptions(what, depth_range=(2.0, 6.0), backend=name)))
+        for name in ("numba", "torch")
+    ]
+    differs = np.abs(frames[0].astype(int) - frames[1]).max(axis=2) > 2
+    assert differs.mean() < 0.01  # a pixel at half coverage may fall to either side
+
+
+def test_the_range_of_depth_is_that_of_what_is_seen() -> None:
+    far_behind = splats([[0.0, 0, 0], [900.0, 0, 0]], [[1.0, 0, 0]] * 2)
+    low, high = path_depth_range(far_behind, camera(4.0), ViewOptions())
+    assert 3.9 < low <= high < 4.1
+
+
+def test_antialiasing_thins_what_is_smaller_than_a_pixel() -> None:
+    dust = splats([[0.0, 0, 0]], [[1.0, 1.0, 1.0]], 0.005)
+    thin, thick = (next(render_views(dust, camera(), ViewOptions(antialiased=on))) for on in (True, False))
+    assert int(thin.max()) < int(thick.max()) / 2
