@@ -19,6 +19,7 @@ from recon3d.render.gaussians.cpu_blocks import BLOCKS, FIRST, LOCAL, block_coor
 from recon3d.render.gaussians.cpu_forward import BATCH, Blended, tile_chunks
 from recon3d.render.gaussians.cpu_scene import N_SHAPE, TILE, Splats, TiledScene
 from recon3d.render.gaussians.cpu_simd import (
+    aligned,
     at,
     bits,
     both,
@@ -31,6 +32,7 @@ from recon3d.render.gaussians.cpu_simd import (
     load,
     lowest_bit,
     put,
+    scratch,
     select,
     spread,
     spread_from,
@@ -80,7 +82,7 @@ def blend_backward(
     """Return the derivatives by the Gaussians and the background, given those by the pixels."""
     lists, c, g, n = scene.lists, len(background), len(splats.depths), len(scene.order)
     n_tiles = scene.grid.nx * scene.grid.ny
-    pairs = np.empty((len(lists.ranks), 16 * -(-(_MOMENTS + c + 1) // 16)), np.float32)
+    pairs = aligned(len(lists.ranks), 16 * -(-(_MOMENTS + c + 1) // 16))
     backgrounds = np.zeros((n_tiles, c), np.float32)
     arrays = (lists.starts, lists.ranks, lists.slots, scene.records, scene.rules, scene.grid.nx, background)
     pixels = (block_coordinates(), blended.alpha, blended.expected, blended.ends, by.image, by.alpha, by.expected)
@@ -131,7 +133,7 @@ def _last_numbers(ends, out):
     for block in range(BLOCKS):
         most = -_ONE
         for lane in range(16):
-            most = max(most, ends[1, block * 16 + lane])
+            most = max(most, ends[256 + block * 16 + lane])
         out[block] = most
 
 
@@ -239,8 +241,8 @@ def _unblend_tiles(
     coordinates, alpha, expected, ends, by_image, by_alpha, by_expected, pairs, backgrounds,
 ):  # fmt: skip
     planes = _BY_VALUES + 16 * (records.shape[1] - N_SHAPE)
-    state, lasts = np.empty(BLOCKS * planes, np.float32), np.empty(BLOCKS, np.float32)
-    local, masks = np.empty(BATCH * LOCAL, np.float32), np.empty(BATCH, np.int64)
+    state, lasts = scratch(BLOCKS * planes), scratch(BLOCKS)
+    local, masks = scratch(BATCH * LOCAL), np.empty(BATCH, np.int64)
     for tile in range(first, stop):
         left, top = tile % nx * TILE, tile // nx * TILE
         _start_tile(
@@ -271,7 +273,7 @@ def _sum_pairs(
     start, stop, order, slot_starts, pairs, records, opacities,
     by_means2d, by_conics, by_depths, by_opacities, by_features,
 ):  # fmt: skip
-    sums, channels = np.empty(pairs.shape[1], np.float32), by_features.shape[1]
+    sums, channels = scratch(pairs.shape[1]), by_features.shape[1]
     for i in range(start, stop):
         g, a, b, d = order[i], records[i, 2], records[i, 3], records[i, 4]
         _sum_slots(pairs, slot_starts[i], slot_starts[i + 1], sums)

@@ -11,7 +11,7 @@ from typing import no_type_check
 import numpy as np
 from jaxtyping import Float32
 
-from recon3d.render.gaussians.cpu_simd import at, both, inlined, load, magnitude, prefetch, put, select
+from recon3d.render.gaussians.cpu_simd import aligned, at, both, inlined, load, magnitude, prefetch, put, select
 
 BLOCKS = 16
 # Numbers of a Gaussian relative to a tile, see localise; where its depth, its number and its values are.
@@ -27,7 +27,9 @@ def block_coordinates() -> Float32[np.ndarray, " 544"]:
     lane, block = np.arange(16), np.arange(16)
     x, y = 4 * (block % 4)[:, None] + lane % 4 - 7.5, 4 * (block // 4)[:, None] + lane // 4 - 7.5
     pixels = np.stack([x, y], 1)
-    return np.concatenate([pixels.ravel(), pixels.mean(2).T.ravel()]).astype(np.float32)
+    out = aligned(1, _CENTRES + 32)[0]
+    out[:] = np.concatenate([pixels.ravel(), pixels.mean(2).T.ravel()])
+    return out
 
 
 @inlined

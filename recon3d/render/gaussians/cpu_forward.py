@@ -25,6 +25,7 @@ from recon3d.render.gaussians.cpu_blocks import (
 )
 from recon3d.render.gaussians.cpu_scene import N_SHAPE, TILE, TiledScene
 from recon3d.render.gaussians.cpu_simd import (
+    aligned,
     at,
     bits,
     exp2,
@@ -34,6 +35,7 @@ from recon3d.render.gaussians.cpu_simd import (
     magnitude,
     mark,
     put,
+    scratch,
     select,
     spread,
     spread_from,
@@ -57,14 +59,14 @@ class Blended:
         expected: blend-weighted mean depth, ``[h,w]``.
         median: depth at which the transmittance falls to one half, ``[h,w]``.
         ends: for each tile and block the transmittance behind all Gaussians, and the place in the tile's list of the
-            last one that was blended, -1 = none, ``[tiles,2,256]``.
+            last one that was blended, -1 = none, ``[tiles,512]``.
     """
 
     image: Float32[np.ndarray, "h w c"]
     alpha: Float32[np.ndarray, "h w"]
     expected: Float32[np.ndarray, "h w"]
     median: Float32[np.ndarray, "h w"]
-    ends: Float32[np.ndarray, "tiles 2 256"]
+    ends: Float32[np.ndarray, "tiles 512"]
 
 
 def tile_chunks(scene: TiledScene) -> tuple[int, int]:
@@ -79,7 +81,7 @@ def blend(scene: TiledScene, background: Float32[np.ndarray, " c"]) -> Blended:
     h, w, c = scene.height, scene.width, len(background)
     n_tiles = scene.grid.nx * scene.grid.ny
     alpha, expected, median = (np.empty((h, w), np.float32) for _ in range(3))
-    ends = np.empty((n_tiles, 2, TILE * TILE), np.float32)
+    ends = aligned(n_tiles, 2 * TILE * TILE)
     out = Blended(np.empty((h, w, c), np.float32), alpha, expected, median, ends)
     arrays = (scene.lists.starts, scene.lists.ranks, scene.records, scene.rules, scene.grid.nx, background)
     results = (block_coordinates(), out.image, alpha, expected, median, ends)
@@ -247,8 +249,8 @@ def _blend_tiles(
 ):  # fmt: skip
     channels = len(background)
     planes = _VALUES + 16 * (records.shape[1] - N_SHAPE)
-    state, weights = np.empty(BLOCKS * planes, np.float32), np.empty(BATCH * 16, np.float32)
-    local, words = np.empty((BATCH, LOCAL), np.float32), np.empty(64, np.float32)
+    state, weights = scratch(BLOCKS * planes), scratch(BATCH * 16)
+    local, words = scratch(BATCH * LOCAL), scratch(64)
     height, width = alpha.shape
     for tile in range(first, stop):
         left, top = tile % nx * TILE, tile // nx * TILE

@@ -10,8 +10,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, no_type_check
 
+import numpy as np
+from jaxtyping import Float32
 from numba import extending, njit, types
 from numba.extending import intrinsic
 
@@ -293,3 +295,19 @@ def _fold(half: int) -> Any:
 
 # Sixteen vectors, folded in pairs four times with these, become one that holds the sum of each.
 fold8, fold4, fold2, fold1 = _fold(8), _fold(4), _fold(2), _fold(1)
+
+
+def aligned(rows: int, columns: int) -> Float32[np.ndarray, "rows columns"]:
+    """Return an array, not filled, that begins where a cache line does."""
+    raw = np.empty(rows * columns + WIDTH, np.float32)
+    start = -(raw.ctypes.data // 4) % WIDTH
+    return raw[start : start + rows * columns].reshape(rows, columns)
+
+
+@inlined
+@no_type_check
+def scratch(n):
+    """Return an array of n float32, not filled, that begins where a cache line does; in kernels."""
+    raw = np.empty(n + 16, np.float32)
+    start = (16 - (raw.ctypes.data // 4) % 16) % 16
+    return raw[start : start + n]
