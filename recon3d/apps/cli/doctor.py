@@ -15,8 +15,21 @@ from recon3d.apps.cli.output import print_json, print_lines, print_rows
 from recon3d.core.backends import Backend, candidates, primitives
 from recon3d.core.budget import available_memory_bytes, cpu_count
 
-_PACKAGES = ("numpy", "scipy", "torch", "pycolmap", "pillow", "pillow-heif", "av", "rich", "tyro")
-_NEEDED = ("images", "features", "matching", "mapping", "device")
+_PACKAGES = (
+    "numpy",
+    "scipy",
+    "torch",
+    "numba",
+    "scikit-image",
+    "trimesh",
+    "pycolmap",
+    "pillow",
+    "pillow-heif",
+    "av",
+    "rich",
+    "tyro",
+)
+_NEEDED = ("images", "features", "matching", "mapping", "gaussians", "device")
 
 
 @dataclass(frozen=True, kw_only=True)
