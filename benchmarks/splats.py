@@ -3,8 +3,8 @@
     python benchmarks/splats.py                                    # all sets below RECON3D_DATASETS/photos
     python benchmarks/splats.py --sets fountain_p11 --minutes 1 --repeats 3
 
-Cameras and points come from ``recon3d reconstruct --only cameras``; they are kept below ``--work``. The minutes are those
-of the reference machine (see recon3d/splats/schedule.py); the wall and CPU seconds of this machine stand beside them.
+Cameras and points come from ``recon3d reconstruct --only cameras``; they are kept below ``--work``. The minutes are
+those of the reference machine (see recon3d/splats/schedule.py); wall and CPU seconds of this machine stand beside them.
 With ``--stereo`` the optimisation starts from dense points of the photos that are not held out.
 """
 

@@ -63,7 +63,7 @@ def photometric_loss(
             raise ShapeError(f"the {name} has another size than the image", got=got, expected=tuple(image.shape[:2]))
     if image.device.type == "cpu" and image.dtype == torch.float32:
         matrix = torch.eye(3, 4) if colour is None else colour
-        loss, parts = _Fused.apply(image, matrix, target, mask, lambda_dssim)
+        loss, parts = _Fused.apply(image, matrix, target, mask, lambda_dssim)  # type: ignore[no-untyped-call]
         l1, ssim, mse = parts.tolist()
         return PhotometricLoss(loss, l1, ssim, mse)
     return photometric_loss_torch(image, target, mask, colour, lambda_dssim)

@@ -54,7 +54,8 @@ def ssim_map(
     mu_x, mu_y, xx, yy, xy = _blur(torch.stack([x, y, x * x, y * y, x * y]), padding)
     luminance = (2 * mu_x * mu_y + C1) / (mu_x**2 + mu_y**2 + C1)
     structure = (2 * (xy - mu_x * mu_y) + C2) / (xx - mu_x**2 + yy - mu_y**2 + C2)
-    return (luminance * structure).permute(1, 2, 0)
+    similarity: Tensor = luminance * structure
+    return similarity.permute(1, 2, 0)
 
 
 def _blur(planes: Float[Tensor, "n c h w"], padding: Padding) -> Float[Tensor, "n c hv wv"]:

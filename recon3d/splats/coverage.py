@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float64, Int64, UInt8
 from scipy.ndimage import distance_transform_edt
 
 from recon3d.render.cameras import Cameras
@@ -50,7 +50,7 @@ def covering_points(
 
 def _cell(image: UInt8[np.ndarray, "h w 3"]) -> float:
     """Return the side of a cell in pixels."""
-    return max(image.shape[:2]) / CELLS
+    return float(max(image.shape[:2]) / CELLS)
 
 
 def _in_the_way(
@@ -92,17 +92,21 @@ def _of_view(
     inside = (pixel < [width, height]).all(axis=1)
     z = filled[row, column] * np.exp(DEPTH_SPREAD * np.abs(generator.standard_normal(len(row))))
     x, y = np.minimum(pixel, [width - 1, height - 1]).astype(np.int64).T
-    # The mean colour around, since one pixel is noise.
-    small = resize(image, min(1.0, 4 / cell))
-    shrink = np.array(small.shape[:2]) / (height, width)
-    rgb = small[
-        np.minimum(y * shrink[0], small.shape[0] - 1).astype(int),
-        np.minimum(x * shrink[1], small.shape[1] - 1).astype(int),
-    ]
+    rgb = _colours(image, cell, x, y)
     shown = np.abs(rgb.astype(np.int64) - background).max(axis=1) > EMPTY_LEVEL
     counted = np.ones(len(row), np.bool_) if mask is None else mask[y, x] != 0
     keep = inside & shown & counted
     return _lifted(cameras, view, pixel[keep], z[keep]), rgb[keep]
+
+
+def _colours(
+    image: UInt8[np.ndarray, "h w 3"], cell: float, x: Int64[np.ndarray, " m"], y: Int64[np.ndarray, " m"]
+) -> UInt8[np.ndarray, "m 3"]:
+    """Return the mean colours around pixels; those of one pixel are noise."""
+    small = resize(image, min(1.0, 4 / cell))
+    rows, columns = small.shape[:2]
+    at = [np.minimum(v * n // size, n - 1) for v, n, size in zip((y, x), (rows, columns), image.shape[:2], strict=True)]
+    return np.asarray(small[at[0], at[1]])
 
 
 def _cell_depths(

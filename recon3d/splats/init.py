@@ -45,8 +45,10 @@ def initial_gaussians(
         log_scales[known, 2] += np.log(FLATNESS)
     sh = (rgb / 255.0 - 0.5) / SH0
     logits = np.full(len(xyz), np.log(START_OPACITY / (1 - START_OPACITY)))
-    parts = (xyz, quats, log_scales, logits, sh[:, None, :])
-    return Gaussians(*(torch.as_tensor(part.astype(np.float32)) for part in parts))
+    means, quaternions, log_scale, opacity, colour = (
+        torch.as_tensor(part.astype(np.float32)) for part in (xyz, quats, log_scales, logits, sh[:, None, :])
+    )
+    return Gaussians(means, quaternions, log_scale, opacity, colour)
 
 
 def point_spacing(xyz: Float64[np.ndarray, "p 3"]) -> Float64[np.ndarray, " p"]:
@@ -54,7 +56,7 @@ def point_spacing(xyz: Float64[np.ndarray, "p 3"]) -> Float64[np.ndarray, " p"]:
     if len(xyz) < 2:
         return np.ones(len(xyz))
     k = min(N_NEIGHBOURS, len(xyz) - 1)
-    distance, _ = cKDTree(xyz).query(xyz, k=k + 1)
+    distance = np.asarray(cKDTree(xyz).query(xyz, k=k + 1)[0])
     return np.asarray(np.sqrt((distance[:, 1:] ** 2).mean(axis=1)))
 
 

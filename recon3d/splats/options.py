@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from recon3d.core.errors import UsageError
@@ -88,11 +88,13 @@ def preset(name: Preset) -> SplatOptions:
     Raises:
         UsageError: there is no such preset.
     """
-    changes = {
-        "draft": {"planned_seconds": 50.0, "max_gaussians": 30_000, "max_image_size": 640, "sh_degree": 1},
-        "standard": {},
-        "high": {"planned_seconds": 600.0, "max_gaussians": 150_000, "max_image_size": 1600, "sh_degree": 3},
-    }
-    if name not in changes:
+    if name not in _PRESETS:
         raise UsageError("there is no such preset", got=name, expected=", ".join(get_args(Preset)))
-    return replace(SplatOptions(), **changes[name])
+    return _PRESETS[name]
+
+
+_PRESETS = {
+    "draft": SplatOptions(planned_seconds=50.0, max_gaussians=30_000, max_image_size=640, sh_degree=1),
+    "standard": SplatOptions(),
+    "high": SplatOptions(planned_seconds=600.0, max_gaussians=150_000, max_image_size=1600, sh_degree=3),
+}

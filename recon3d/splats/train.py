@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float64, Int64
 
 from recon3d.core.errors import ResultError, UsageError
-from recon3d.core.progress import Progress, Stage
+from recon3d.core.progress import Progress
 from recon3d.core.seeds import generator
 from recon3d.evaluation.novel_views import ViewErrors
 from recon3d.render.cameras import Cameras
@@ -306,6 +306,3 @@ def _cameras(job: _Job) -> Cameras:
         motion[3:] *= job.frame.unit
         poses[view] = moved(torch.from_numpy(poses[view]), motion).numpy()
     return replace(cameras, cam_from_world=poses)
-
-
-__all__ = ["Stage", "optimise_splats"]

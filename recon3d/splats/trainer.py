@@ -129,8 +129,9 @@ class Trainer:
     def _pull(self) -> Float[Tensor, ""]:
         """Return the pull towards transparent and small Gaussians."""
         options, values = self.setting.options, self.model.values
-        opacity = torch.sigmoid(values["opacity_logits"]).mean()
-        return options.opacity_reg * opacity + options.scale_reg * values["log_scales"].exp().mean()
+        opacity, scale = torch.sigmoid(values["opacity_logits"]).mean(), values["log_scales"].exp().mean()
+        pull: Tensor = options.opacity_reg * opacity + options.scale_reg * scale
+        return pull
 
     def _update(
         self,
@@ -165,9 +166,9 @@ class Trainer:
             return
         faint = torch.nonzero(values["opacity_logits"] < FAINT_LOGIT)[:, 0]
         noise = torch.from_numpy(self.generator.standard_normal((len(faint), 3), np.float32)).to(faint.device)
-        shape = (values[name].detach()[faint] for name in ("log_scales", "quats", "opacity_logits"))
+        log_scales, quats, logits = (values[name].detach()[faint] for name in ("log_scales", "quats", "opacity_logits"))
         length = options.noise * NOISE_SCALE * self.setting.rates.means_at(progress)
-        values["means"].index_add_(0, faint, wander(*shape, noise) * length)
+        values["means"].index_add_(0, faint, wander(log_scales, quats, logits, noise) * length)
 
     def _limit_scales(self) -> None:
         values = self.model.values
