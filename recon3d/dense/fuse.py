@@ -28,6 +28,7 @@ PhotoDepth = tuple[DepthMap, UInt8[np.ndarray, "_h _w 3"]]
 _MEMORY_SHARE = 0.6
 _SAMPLES_PER_MAP = 10_000
 _MAX_COARSENING = 20
+_OBJECT_SHARE = 0.2
 _VIEWS_FROM = (1, 3, 8)  # maps from which on 1, 2, 3 must agree
 
 
@@ -196,7 +197,9 @@ def _mesh(job: _Job, volume: TsdfVolume) -> tuple[Mesh, bool, float]:
     if options.closing == "auto":
         closed = is_seen_all_round(_to_world(vertices, lattice), faces, job.cameras.centers)
     factor = float(np.sqrt(len(faces) / options.max_faces)) if options.max_faces else 1.0
-    if closed:
+    if closed:  # of an object, not of what floats around it
+        options = replace(options, min_component=max(options.min_component, _OBJECT_SHARE))
+        vertices, faces = _cleaned(vertices, faces, options)
         box = Box.around(vertices, lattice)
         factor = max(factor, float(np.cbrt(box.memory_bytes / (_MEMORY_SHARE * job.max_memory_bytes))))
         if factor <= 1.0:
