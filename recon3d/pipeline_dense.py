@@ -187,7 +187,7 @@ class DenseStages:
             given = SplatInputs(self.keys, photos.images, photos.cameras, xyz, rgb, normals, masks, memory)
             result = optimise_splats(given, options, self.work.progress, checkpoints)
             for name in (SPLATS, SPLATS_COMPRESSED):
-                save_gaussians(folder / name, result.gaussians)
+                save_gaussians(folder / name, result.gaussians, antialiased=options.antialiased)
             for key in result.held_out:
                 row = self.keys.index(key)
                 seen = render_view(result.gaussians, photos.cameras, row, antialiased=options.antialiased)

@@ -117,7 +117,8 @@ def _write_dense(scene: Scene, file_format: Format, target: Path) -> None:
     if file_format in ("splats-ply", "spz"):
         from recon3d.render.gaussians.files import save_gaussians
 
-        save_gaussians(target, scene.gaussians())
+        antialiased = bool(scene.metrics.get("splats", {}).get("antialiased", False))
+        save_gaussians(target, scene.gaussians(), antialiased=antialiased)
     else:
         from recon3d.render.mesh.files import save_mesh
 
