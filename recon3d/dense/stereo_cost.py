@@ -16,10 +16,9 @@ from typing import no_type_check
 
 import numpy as np
 from jaxtyping import Float32
-from numba import njit
 
-from recon3d.core.kernels import kernel
 from recon3d.dense.stereo_images import BORDER, HEADER
+from recon3d.dense.stereo_kernels import inner_kernel, lean_kernel
 
 N_SAMPLES = 32
 OUTSIDE = np.float32(1.0)  # cost where a view does not see the window: as bad as no correlation
@@ -31,9 +30,6 @@ CAP_PX = np.float32(2.0)  # a larger disagreement costs no more: the neighbour m
 _NOISE = np.float32(2.0)  # variance of the grey values that is not texture
 _COLOUR = np.float32(1.0 / 24.0**2)  # inverse square of the grey difference that quarters the weight
 _SPATIAL_PX = 4.0
-_inlined = njit(
-    nogil=True, forceinline=True, fastmath={"reassoc", "contract", "arcp", "nsz", "afn"}, error_model="numpy"
-)
 
 
 def make_window() -> Float32[np.ndarray, " 224"]:
@@ -44,7 +40,7 @@ def make_window() -> Float32[np.ndarray, " 224"]:
     return np.concatenate([dx, dy, spatial, np.zeros(4 * N_SAMPLES)]).astype(np.float32)
 
 
-@kernel
+@lean_kernel
 @no_type_check
 def load_window(reference, u, v, window):
     """Set the weights of ``window`` for pixel (u, v); return the variance, -1 where the pixel is masked."""
@@ -73,7 +69,7 @@ def load_window(reference, u, v, window):
     return max(second * scale - mean * mean, np.float32(0.0))
 
 
-@_inlined
+@inner_kernel
 @no_type_check
 def view_cost(packed, maps, view, at, plane, window, variance):
     """Return the cost of plane (w, wu, wv) at the pixel centre ``at`` in one view; :data:`OUTSIDE` if unseen."""
@@ -81,8 +77,6 @@ def view_cost(packed, maps, view, at, plane, window, variance):
     w, wu, wv = plane
     e0, e1, e2 = maps[view, 9], maps[view, 10], maps[view, 11]
     depth = maps[view, 6] * x + maps[view, 7] * y + maps[view, 8] + w * e2
-    if depth <= np.float32(1e-6):
-        return OUTSIDE
     scale = np.float32(1.0) / depth
     sx = (maps[view, 0] * x + maps[view, 1] * y + maps[view, 2] + w * e0) * scale
     sy = (maps[view, 3] * x + maps[view, 4] * y + maps[view, 5] + w * e1) * scale
@@ -90,20 +84,21 @@ def view_cost(packed, maps, view, at, plane, window, variance):
     a, b = (maps[view, 0] + wu * e0 - sx * du) * scale, (maps[view, 1] + wv * e0 - sx * dv) * scale
     c, d = (maps[view, 3] + wu * e1 - sy * du) * scale, (maps[view, 4] + wv * e1 - sy * dv) * scale
     area = a * d - b * c
-    if area < np.float32(0.1) or area > np.float32(10.0):  # seen from behind, or at a very different resolution
-        return OUTSIDE
     reach_x, reach_y = np.float32(BORDER) * (abs(a) + abs(b)), np.float32(BORDER) * (abs(c) + abs(d))
     sx, sy = sx - np.float32(0.5), sy - np.float32(0.5)
     start, width = np.int32(packed[HEADER * view]), np.int32(packed[HEADER * view + 1])
     right, bottom = np.float32(width - 1), np.float32(np.int32(packed[HEADER * view + 2]) - 1)
-    if not (sx >= reach_x and sy >= reach_y and sx + reach_x < right and sy + reach_y < bottom):
-        return OUTSIDE
-    mean, square, cross = _sums(packed, start, width, (sx, sy), (a, b, c, d), window)
-    spread = (variance + _NOISE) * (max(square - mean * mean, np.float32(0.0)) + _NOISE)
-    return np.float32(1.0) - cross / np.float32(np.sqrt(spread))
+    inside = sx >= reach_x and sy >= reach_y and sx + reach_x < right and sy + reach_y < bottom
+    cost = OUTSIDE
+    # the area also tells surfaces seen from behind, or at a very different resolution
+    if inside and depth > np.float32(1e-6) and area > np.float32(0.1) and area < np.float32(10.0):
+        mean, square, cross = _sums(packed, start, width, (sx, sy), (a, b, c, d), window)
+        spread = (variance + _NOISE) * (max(square - mean * mean, np.float32(0.0)) + _NOISE)
+        cost = np.float32(1.0) - cross / np.float32(np.sqrt(spread))
+    return cost
 
 
-@_inlined
+@inner_kernel
 @no_type_check
 def _sums(packed, start, width, center, warp, window):
     """Sums of weight * s, weight * s^2 and centred * s over the bilinear samples s of an affinely warped window."""
@@ -129,7 +124,7 @@ def _sums(packed, start, width, center, warp, window):
     return mean, square, cross
 
 
-@kernel
+@inner_kernel
 @no_type_check
 def disagreement(packed, maps, fields, view, at, w):
     """Follow a pixel with inverse depth w into a neighbour's field and back.
@@ -138,31 +133,28 @@ def disagreement(packed, maps, fields, view, at, w):
         The distance in pixels between the pixel and where the neighbour's own depth puts it, the inverse depth of that
         place, and the neighbour's cost; (inf, 0, inf) where the neighbour does not see the pixel or has no depth.
     """
-    nowhere = (np.float32(np.inf), np.float32(0.0), np.float32(np.inf))
+    off, found, cost = np.float32(np.inf), np.float32(0.0), np.float32(np.inf)
     x, y = at
     depth = maps[view, 18] * x + maps[view, 19] * y + maps[view, 20] + w * maps[view, 23]
-    if depth <= np.float32(1e-6):
-        return nowhere
-    sx = (maps[view, 12] * x + maps[view, 13] * y + maps[view, 14] + w * maps[view, 21]) / depth
-    sy = (maps[view, 15] * x + maps[view, 16] * y + maps[view, 17] + w * maps[view, 22]) / depth
-    start, width = np.int64(packed[HEADER * view + 4]), np.int64(packed[HEADER * view + 5])
-    if not (sx >= 0 and sy >= 0 and sx < width and sy < np.int64(packed[HEADER * view + 6])):
-        return nowhere
-    column, row = np.int64(sx), np.int64(sy)
-    pixel = start + row * width + column
-    du, dv = sx - np.float32(column) - np.float32(0.5), sy - np.float32(row) - np.float32(0.5)
-    theirs = fields[pixel, 0] + fields[pixel, 1] * du + fields[pixel, 2] * dv
-    if fields[pixel, 0] <= np.float32(0.0) or theirs <= np.float32(0.0):
-        return nowhere
-    depth = maps[view, 30] * sx + maps[view, 31] * sy + maps[view, 32] + theirs * maps[view, 35]
-    if depth <= np.float32(1e-6):
-        return nowhere
-    dx = (maps[view, 24] * sx + maps[view, 25] * sy + maps[view, 26] + theirs * maps[view, 33]) / depth - x
-    dy = (maps[view, 27] * sx + maps[view, 28] * sy + maps[view, 29] + theirs * maps[view, 34]) / depth - y
-    return np.float32(np.sqrt(dx * dx + dy * dy)), theirs / depth, fields[pixel, 3]
+    scale = np.float32(1.0) / depth
+    sx = (maps[view, 12] * x + maps[view, 13] * y + maps[view, 14] + w * maps[view, 21]) * scale
+    sy = (maps[view, 15] * x + maps[view, 16] * y + maps[view, 17] + w * maps[view, 22]) * scale
+    width, height = np.int32(packed[HEADER * view + 5]), np.int32(packed[HEADER * view + 6])
+    if depth > np.float32(1e-6) and sx >= 0 and sy >= 0 and sx < np.float32(width) and sy < np.float32(height):
+        column, row = np.int32(sx), np.int32(sy)
+        pixel = np.uint32(np.int32(packed[HEADER * view + 4]) + row * width + column)
+        du, dv = sx - np.float32(column) - np.float32(0.5), sy - np.float32(row) - np.float32(0.5)
+        theirs = fields[pixel, 0] + fields[pixel, 1] * du + fields[pixel, 2] * dv
+        depth = maps[view, 30] * sx + maps[view, 31] * sy + maps[view, 32] + theirs * maps[view, 35]
+        if fields[pixel, 0] > np.float32(0.0) and theirs > np.float32(0.0) and depth > np.float32(1e-6):
+            scale = np.float32(1.0) / depth
+            dx = (maps[view, 24] * sx + maps[view, 25] * sy + maps[view, 26] + theirs * maps[view, 33]) * scale - x
+            dy = (maps[view, 27] * sx + maps[view, 28] * sy + maps[view, 29] + theirs * maps[view, 34]) * scale - y
+            off, found, cost = np.float32(np.sqrt(dx * dx + dy * dy)), theirs * scale, fields[pixel, 3]
+    return off, found, cost
 
 
-@kernel
+@inner_kernel
 @no_type_check
 def quarrel(packed, maps, fields, at, w, window, search):
     """Cost of disagreement with the fields of the views ranked best, the mean over them.
@@ -176,7 +168,7 @@ def quarrel(packed, maps, fields, at, w, window, search):
     return total * (search.weight / np.float32(search.n_best))
 
 
-@kernel
+@lean_kernel
 @no_type_check
 def plane_cost(packed, maps, fields, at, plane, window, variance, search):
     """Return the mean cost of a plane over its best views, and rank the views in the scratch of ``window``."""
@@ -198,7 +190,7 @@ def plane_cost(packed, maps, fields, at, plane, window, variance, search):
     return total
 
 
-@kernel
+@lean_kernel
 @no_type_check
 def ranked_cost(packed, maps, fields, at, plane, window, variance, search, limit):
     """Return the mean cost of a plane over the views ranked best before; infinity once it must exceed ``limit``."""
@@ -207,8 +199,11 @@ def ranked_cost(packed, maps, fields, at, plane, window, variance, search, limit
     for i in range(search.n_best):
         total += view_cost(packed, maps, int(window[RANK + i]), at, plane, window, variance)
         if total >= allowed:
-            return np.float32(np.inf)
-    total /= np.float32(search.n_best)
-    if search.weight > np.float32(0.0):
-        total += quarrel(packed, maps, fields, at, plane[0], window, search)
+            break
+    if total >= allowed:
+        total = np.float32(np.inf)
+    else:
+        total /= np.float32(search.n_best)
+        if search.weight > np.float32(0.0):
+            total += quarrel(packed, maps, fields, at, plane[0], window, search)
     return total

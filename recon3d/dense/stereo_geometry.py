@@ -51,11 +51,12 @@ def pixel_maps(
 def plane_normals(planes: Float32[np.ndarray, "h w 3"], K: Float64[np.ndarray, "3 3"]) -> Float32[np.ndarray, "h w 3"]:
     """Return the unit normals towards the camera, in camera axes, of planes ``(w, wu, wv)``; zero where w is 0."""
     height, width = planes.shape[:2]
-    w, wu, wv = np.moveaxis(planes.astype(np.float64), -1, 0)
-    u, v = np.arange(width) + 0.5, np.arange(height)[:, None] + 0.5
-    offset = w - wu * u - wv * v
-    # w = pi . (u, v, 1) and (u, v, 1) = K X / z, so (K^T pi) . X = 1 on the plane
-    normal = -np.stack([wu * K[0, 0], wv * K[1, 1], wu * K[0, 2] + wv * K[1, 2] + offset], -1)
-    length = np.linalg.norm(normal, axis=-1, keepdims=True)
-    unit = np.where((w[..., None] > 0) & (length > 0), normal / np.maximum(length, 1e-30), 0.0)
-    return np.asarray(unit, np.float32)
+    w, wu, wv = planes[..., 0], planes[..., 1], planes[..., 2]
+    fx, fy, cx, cy = K[(0, 1, 0, 1), (0, 1, 2, 2)].astype(np.float32)
+    u = np.arange(width, dtype=np.float32) + np.float32(0.5) - cx
+    v = (np.arange(height, dtype=np.float32) + np.float32(0.5) - cy)[:, None]
+    # w = pi . (u, v, 1) and (u, v, 1) = K X / z, so (K^T pi) . X = 1 on the plane; u and v from the principal point
+    normal = np.stack([wu * -fx, wv * -fy, wu * u + wv * v - w], -1)
+    length = np.sqrt(np.einsum("hwc,hwc->hw", normal, normal))
+    normal *= np.where((w > 0) & (length > 0), 1 / np.maximum(length, np.float32(1e-30)), np.float32(0))[..., None]
+    return normal

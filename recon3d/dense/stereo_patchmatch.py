@@ -18,6 +18,7 @@ from jaxtyping import Float32
 from recon3d.core.kernels import kernel
 from recon3d.dense.stereo_cost import load_window, make_window, plane_cost, ranked_cost
 from recon3d.dense.stereo_images import Sources
+from recon3d.dense.stereo_kernels import inner_kernel
 
 TILE = 64  # columns that are visited together, so that the windows stay in the cache
 
@@ -58,7 +59,7 @@ def choose(
     sources: Sources,
     search: Search,
 ) -> Float32[np.ndarray, "h w 4"]:
-    """Return the best of ``m`` candidate planes of every pixel with its cost; w is 0 and the cost infinite if masked."""
+    """Return the best of ``m`` candidate planes of every pixel and its cost; w is 0 and the cost infinite if masked."""
     field = np.zeros((*candidates.shape[1:3], 4), np.float32)
     field[..., 3] = np.inf
     _choose(candidates, field, reference, *sources, make_window(), search)
@@ -81,7 +82,7 @@ def _choose(candidates, field, reference, packed, maps, fields, window, search):
                     keep(field, u, v, plane, plane_cost(packed, maps, fields, at, plane, window, variance, search))
 
 
-@kernel
+@inner_kernel
 @no_type_check
 def keep(field, u, v, plane, cost):
     """Take the plane for pixel (u, v) if it costs less than the current one."""
@@ -117,7 +118,7 @@ def _sweep(field, reference, packed, maps, fields, window, search, colour):
                     keep(field, u, v, plane, cost)
 
 
-@kernel
+@inner_kernel
 @no_type_check
 def parallax(maps, at, w):
     """Return how far a pixel moves in the neighbours per unit of inverse depth, the mean over them, pixels."""
@@ -133,15 +134,16 @@ def parallax(maps, at, w):
     return total / np.float32(len(maps))
 
 
-@kernel
+@inner_kernel
 @no_type_check
 def allowed(plane, search):
+    """Tell whether a plane lies in the depth range and is not too steep."""
     w, wu, wv = plane
     limit = search.max_slope * w / search.focal
     return search.w_min <= w <= search.w_max and abs(wu) <= limit and abs(wv) <= limit
 
 
-@kernel
+@inner_kernel
 @no_type_check
 def from_neighbour(field, u, v, direction, same):
     """Return the plane of the cheapest pixel among those 1, 3 and 5 steps away in one direction.
@@ -166,7 +168,7 @@ def from_neighbour(field, u, v, direction, same):
     return w, wu, wv
 
 
-@kernel
+@inner_kernel
 @no_type_check
 def perturbed(field, u, v, draw, step, search):
     """Return a random change of the current plane: first of the depth, then of the slopes, then of both."""
@@ -184,7 +186,7 @@ def perturbed(field, u, v, draw, step, search):
     return w, wu, wv
 
 
-@kernel
+@inner_kernel
 @no_type_check
 def hash32(x):
     """Mix the bits of a 32-bit integer (the finaliser of MurmurHash3)."""
@@ -195,7 +197,7 @@ def hash32(x):
     return np.uint32(x ^ (x >> np.uint32(16)))
 
 
-@kernel
+@inner_kernel
 @no_type_check
 def _signed_unit(state):
     """Return a number in [-1, 1) and the next state."""

@@ -1,8 +1,9 @@
 """Neighbouring pixels on one surface share what they know: averages of planes, weighted by what each pixel knows.
 
-An edge-avoiding average over 3x3 pixels with growing steps (Dammertz et al., "Edge-avoiding a-trous wavelet transform for
-fast global illumination filtering", HPG 2010). A neighbour counts by the inverse of its variance, and less the farther its
-plane passes from the pixel's own, in terms of both deviations; so well-matched pixels stay and weak ones follow them.
+An edge-avoiding average over 3x3 pixels with growing steps (Dammertz et al., "Edge-avoiding a-trous wavelet transform
+for fast global illumination filtering", HPG 2010). A neighbour counts by the inverse of its variance, and less the
+farther its plane passes from the pixel's own, in terms of both deviations; so well-matched pixels stay and weak ones
+follow them.
 """
 
 from __future__ import annotations
