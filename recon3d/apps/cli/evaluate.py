@@ -61,7 +61,9 @@ class Evaluate(Command):
             print_json({**errors.to_json(), **values})
         else:
             console = Console()
-            for table in (camera_table(errors), *tables):
+            console.print(camera_table(errors))
+            for table in tables:
+                console.print()
                 console.print(table)
         return 0
 
