@@ -16,9 +16,9 @@ from recon3d.pipeline_dense import DenseStages, held_out_pictures
 from recon3d.pipeline_photos import read_sized
 from recon3d.render.gaussians.files import load_gaussians
 from recon3d.render.mesh.files import load_mesh
-from recon3d.render.mesh.preview import mesh_preview
+from recon3d.render.mesh.preview import mesh_previews
 from recon3d.render.orbits import orbit
-from recon3d.render.trajectories import CameraPath
+from recon3d.render.trajectories import CameraPath, usual_size
 from recon3d.render.views import ViewOptions, render_views
 from recon3d.report.inputs import (
     DenseResults,
@@ -33,8 +33,7 @@ from recon3d.scene_dense import MESH, SPLATS, SPLATS_COMPRESSED, load_depth
 
 N_PREVIEWS = 4
 N_FRAMES = 36
-TURNTABLE_SIZE = (640, 480)
-PREVIEW_SIZE = 640
+SIDE_PX = 640
 
 
 def dense_results(stages: DenseStages) -> DenseResults:
@@ -51,7 +50,7 @@ def dense_results(stages: DenseStages) -> DenseResults:
 
 def _path(stages: DenseStages) -> CameraPath:
     points: Float64[np.ndarray, "p 3"] = stages.points.xyz
-    return orbit(stages.cameras, N_FRAMES, TURNTABLE_SIZE, points, loop=False)
+    return orbit(stages.cameras, N_FRAMES, usual_size(stages.cameras, SIDE_PX), points, loop=False)
 
 
 def _splats(stages: DenseStages, stage: StageResult, path: CameraPath) -> SplatSummary:
@@ -98,7 +97,7 @@ def _depth(stages: DenseStages, stage: StageResult) -> DepthSummary:
 def _preview(stages: DenseStages, stage: StageResult, row: int) -> DepthPreview:
     depth = load_depth(stage.folder, stages.keys[row])
     one = stages.cameras[np.array([row], np.int64)]
-    photo = read_sized(stages.paths[row : row + 1], (None,), one, PREVIEW_SIZE, stages.settings.max_pixels)
+    photo = read_sized(stages.paths[row : row + 1], (None,), one, SIDE_PX, stages.settings.max_pixels)
     return DepthPreview(stages.keys[row], photo.images[0], depth)
 
 
@@ -118,8 +117,6 @@ def _stereo(stage: StageResult) -> StereoSummary:
 def _mesh(stage: StageResult, path: CameraPath) -> MeshSummary:
     numbers = stage.value["metrics"]
     mesh = load_mesh(stage.folder / MESH)
-    rows = np.arange(len(path))
-    frames = [mesh_preview(mesh, path.cameras[row : row + 1], supersampling=1) for row in rows]
     return MeshSummary(
         n_vertices=numbers["n_vertices"],
         n_faces=numbers["n_faces"],
@@ -128,7 +125,7 @@ def _mesh(stage: StageResult, path: CameraPath) -> MeshSummary:
         n_components=numbers["n_components"],
         is_watertight=numbers["is_watertight"],
         seconds=stage.seconds,
-        turntable=frames,
+        turntable=list(mesh_previews(mesh, path.cameras, supersampling=1)),
         is_closed=path.is_closed,
         file_bytes={MESH: (stage.folder / MESH).stat().st_size},
     )

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         write_transforms as write_transforms,
     )
     from recon3d.formats.tum import Trajectory as Trajectory, read_tum as read_tum, write_tum as write_tum
+    from recon3d.formats.video_writer import write_mp4 as write_mp4
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -62,5 +63,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "spz": ["read_spz", "write_spz"],
         "transforms": ["Transforms", "read_transforms", "write_transforms"],
         "tum": ["Trajectory", "read_tum", "write_tum"],
+        "video_writer": ["write_mp4"],
     },
 )

@@ -103,9 +103,18 @@ def test_json_reports_the_error_on_stdout_too(recon3d: Run, failing: Callable[[B
     assert "no parallax" in outcome.err
 
 
-def test_interruption_is_130_and_says_how_to_go_on(recon3d: Run, failing: Callable[[BaseException], None]) -> None:
+def test_interruption_is_130(recon3d: Run, failing: Callable[[BaseException], None]) -> None:
     failing(KeyboardInterrupt())
     outcome = recon3d("fail")
+    assert (outcome.code, outcome.err) == (130, "recon3d: interrupted\n")
+
+
+def test_an_interrupted_reconstruction_can_be_resumed(recon3d: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("recon3d.apps.cli.reconstruct.reconstruct", interrupt)
+    outcome = recon3d("reconstruct", "photos/")
     assert outcome.code == 130
     assert_frozen("interrupted", outcome.err)
 

@@ -67,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        _complain("interrupted; resumable: run the same command again")
+        resumes = words[:1] == ["reconstruct"]
+        _complain("interrupted; resumable: run the same command again" if resumes else "interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has seen enough. Python would complain at exit when it flushes the dead pipe.
