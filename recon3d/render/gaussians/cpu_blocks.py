@@ -27,9 +27,9 @@ def block_coordinates() -> Float32[np.ndarray, " 544"]:
     lane, block = np.arange(16), np.arange(16)
     x, y = 4 * (block % 4)[:, None] + lane % 4 - 7.5, 4 * (block // 4)[:, None] + lane // 4 - 7.5
     pixels = np.stack([x, y], 1)
-    out = aligned(1, _CENTRES + 32)[0]
-    out[:] = np.concatenate([pixels.ravel(), pixels.mean(2).T.ravel()])
-    return out
+    out = aligned(1, _CENTRES + 32)
+    out[0] = np.concatenate([pixels.ravel(), pixels.mean(2).T.ravel()])
+    return out.ravel()
 
 
 @inlined

@@ -2,13 +2,13 @@
 
 A compiler vectorises a loop only where it can prove enough; with these a kernel says what it wants. A ``Lanes`` value
 lives in registers: one with AVX-512, two with AVX, four with NEON or SSE. ``+ - * /`` take two of them or one and a
-float32, comparisons give a ``Mask``. Everything in this module is for use inside kernels.
+number, comparisons give a ``Mask``. Everything in this module is for use inside kernels.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, TypeVar, cast, no_type_check
 
@@ -24,7 +24,10 @@ WIDTH = 16
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _LANES, _INTS, _BITS = ir.VectorType(_F32, WIDTH), ir.VectorType(_I32, WIDTH), ir.VectorType(ir.IntType(1), WIDTH)
 _FLAGS = ("contract", "nsz")  # a product and a sum may become one fused operation; nothing is reordered
-_EXP2 = (0.99999926, 0.69312181, 0.24024745, 0.05591786, 0.00957009)  # of 2^f on [-1/2,1/2]; relative error 3e-6
+_EXP2 = (0.99999926, 0.69312181, 0.24024745, 0.05591786, 0.00957009)
+_EXACT_EXP2 = (1.0, 0.693147206, 0.240226469, 0.0555032878, 0.00961848897, 0.00133999312, 0.000153458076)
+_LOG2 = (0.0, 1.44269477, -0.721357149, 0.480939441, -0.3600872, 0.286707544, -0.250069301, 0.236889795, -0.145742983)
+_ROOT_HALF = 0x3F3504F3  # the bits of sqrt(1/2), where the mantissas of logarithms begin
 
 
 def inlined(function: F) -> F:
@@ -63,6 +66,8 @@ def _spread(builder: Any, value: Any, kind: Any = _LANES) -> Any:
     """Return a vector that holds one number sixteen times."""
     if value.type == kind:
         return value
+    if value.type == ir.DoubleType():
+        value = builder.fptrunc(value, _F32)
     first = builder.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(_I32, 0))
     return builder.shuffle_vector(first, first, ir.Constant(_INTS, [0] * WIDTH))
 
@@ -73,11 +78,11 @@ def _call(builder: Any, name: str, *values: Any) -> Any:
 
 
 def _define(function: Any, result: types.Type, emit: Callable[[Any, Any, Any], Any]) -> None:
-    """Give an operator of Python its meaning for lanes, with lanes or a float32 on either side."""
+    """Give an operator of Python its meaning for lanes, with lanes or a number on either side."""
 
     def typer(context: Any) -> Callable[[Any, Any], Any]:
         def of(a: Any, b: Any) -> Any:
-            fits = {a, b} <= {_lanes, types.float32} and _lanes in (a, b)
+            fits = {a, b} <= {_lanes, types.float32, types.float64} and _lanes in (a, b)
             return result if fits else None
 
         return of
@@ -87,8 +92,9 @@ def _define(function: Any, result: types.Type, emit: Callable[[Any, Any, Any], A
     def lower(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return emit(builder, *(_spread(builder, value) for value in arguments))
 
-    for pair in ((_lanes, _lanes), (_lanes, types.float32), (types.float32, _lanes)):
-        _extending.lower_builtin(function, *pair)(lower)
+    for kind in (types.float32, types.float64, _lanes):
+        _extending.lower_builtin(function, kind, _lanes)(lower)
+        _extending.lower_builtin(function, _lanes, kind)(lower)
 
 
 _define(operator.add, _lanes, lambda builder, a, b: builder.fadd(a, b, flags=_FLAGS))
@@ -97,6 +103,7 @@ _define(operator.mul, _lanes, lambda builder, a, b: builder.fmul(a, b, flags=_FL
 _define(operator.truediv, _lanes, lambda builder, a, b: builder.fdiv(a, b, flags=_FLAGS))
 _define(operator.lt, _mask, lambda builder, a, b: builder.fcmp_ordered("<", a, b))
 _define(operator.le, _mask, lambda builder, a, b: builder.fcmp_ordered("<=", a, b))
+_define(operator.eq, _mask, lambda builder, a, b: builder.fcmp_ordered("==", a, b))
 _define(operator.gt, _mask, lambda builder, a, b: builder.fcmp_ordered(">", a, b))
 _define(operator.ge, _mask, lambda builder, a, b: builder.fcmp_ordered(">=", a, b))
 
@@ -261,18 +268,65 @@ def magnitude(context: Any, value: Any) -> Any:
     return _lanes(value), emit
 
 
+def _polynomial(builder: Any, value: Any, coefficients: Sequence[float]) -> Any:
+    """Return the sum of ``coefficients[k] value^k``."""
+    result = _constant(coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        result = builder.fadd(builder.fmul(result, value, flags=_FLAGS), _constant(coefficient), flags=_FLAGS)
+    return result
+
+
+def _power_of_two(coefficients: Sequence[float]) -> Any:
+    """Return a kernel function for powers of two, from a polynomial for exponents in [-1/2,1/2]."""
+
+    @intrinsic
+    def power(context: Any, value: Any) -> Any:
+        def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            whole = _call(builder, "llvm.rint", arguments[0])
+            result = _polynomial(builder, builder.fsub(arguments[0], whole, flags=_FLAGS), coefficients)
+            shift = builder.shl(builder.fptosi(whole, _INTS), ir.Constant(_INTS, [23] * WIDTH))
+            return builder.bitcast(builder.add(builder.bitcast(result, _INTS), shift), _LANES)
+
+        return _lanes(value), emit
+
+    return power
+
+
+# Powers of two for exponents in [-126,127], elsewhere anything: to a relative error of 3e-6, and as good as float32.
+exp2, exact_exp2 = _power_of_two(_EXP2), _power_of_two(_EXACT_EXP2)
+
+
 @intrinsic
-def exp2(context: Any, value: Any) -> Any:
-    """Return powers of two for exponents in [-126, 127], to a relative error of 3e-6; elsewhere anything."""
+def log2(context: Any, value: Any) -> Any:
+    """Return binary logarithms of positive numbers to an error of 1e-7, relative above 1; elsewhere anything."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        whole = _call(builder, "llvm.rint", arguments[0])
-        part = builder.fsub(arguments[0], whole, flags=_FLAGS)
-        power = _constant(_EXP2[-1])
-        for coefficient in _EXP2[-2::-1]:
-            power = builder.fadd(builder.fmul(power, part, flags=_FLAGS), _constant(coefficient), flags=_FLAGS)
-        shift = builder.shl(builder.fptosi(whole, _INTS), ir.Constant(_INTS, [23] * WIDTH))
-        return builder.bitcast(builder.add(builder.bitcast(power, _INTS), shift), _LANES)
+        bits = builder.bitcast(arguments[0], _INTS)
+        above = builder.sub(bits, ir.Constant(_INTS, [_ROOT_HALF] * WIDTH))
+        whole = builder.ashr(above, ir.Constant(_INTS, [23] * WIDTH))
+        bits = builder.sub(bits, builder.shl(whole, ir.Constant(_INTS, [23] * WIDTH)))
+        part = builder.fsub(builder.bitcast(bits, _LANES), _constant(1.0), flags=_FLAGS)
+        return builder.fadd(builder.sitofp(whole, _LANES), _polynomial(builder, part, _LOG2), flags=_FLAGS)
+
+    return _lanes(value), emit
+
+
+@intrinsic
+def upwards(context: Any, value: Any) -> Any:
+    """Return the least whole numbers that are not less."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _call(builder, "llvm.ceil", arguments[0])
+
+    return _lanes(value), emit
+
+
+@intrinsic
+def root(context: Any, value: Any) -> Any:
+    """Return square roots."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return _call(builder, "llvm.sqrt", arguments[0])
 
     return _lanes(value), emit
 
