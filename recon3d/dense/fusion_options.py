@@ -34,7 +34,7 @@ class FusionOptions:
     reach: float = 4.0
     min_weight: float = 0.5
     min_views: int = 0
-    min_component: float = 0.02
+    min_component: float = 0.003
     min_faces: int = 100
     closing: Closing = "auto"
     max_faces: int = 2_000_000
