@@ -25,7 +25,7 @@ from recon3d.pipeline_images import Images, undistort
 from recon3d.pipeline_output import WORK, check_out, default_out, remove_dense, remove_exports
 from recon3d.pipeline_work import Dense, DepthSource, Only, Workspace
 from recon3d.plan import Plan, camera_seconds, make_plan
-from recon3d.plan_dense import DenseOptions, Preset, make_dense_plan, with_preset
+from recon3d.plan_dense import DenseOptions, Preset, check_memory, make_dense_plan, with_preset
 from recon3d.report import ReportInputs, write_report
 from recon3d.scene import Scene, View
 from recon3d.sfm.engine import CameraSearch, Tools, find_cameras, run_shown
@@ -132,6 +132,8 @@ class _Run:
 
     def execute(self, source: str | Path | Sequence[str | Path]) -> Scene:
         """Run all stages."""
+        if self.options.only != "cameras":
+            check_memory(self.budget)
         remove_leftovers(self.folder)
         photos = self.read_photos(source)
         searched = [photo for photo in photos.photos if photo.duplicate_of is None]

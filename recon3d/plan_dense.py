@@ -75,6 +75,21 @@ def _merged(given: T, by_preset: T) -> T:
     return replace(by_preset, **changed)
 
 
+def check_memory(budget: Budget) -> None:
+    """Refuse a budget that carries no depth maps and splats, before the cameras are searched.
+
+    Raises:
+        ResourceError: the memory does not suffice.
+    """
+    if budget.max_memory_bytes < BASE_BYTES + SPLAT_BYTES:
+        raise ResourceError(
+            "too little memory for depth and splats",
+            got=f"{budget.max_memory_bytes / 2**30:.2f} GiB",
+            expected=f"at least {(BASE_BYTES + SPLAT_BYTES) / 2**30:.2f} GiB",
+            fix="use --only cameras, close other programs or raise --max-memory",
+        )
+
+
 def make_dense_plan(
     sizes: list[tuple[int, int]],
     options: DenseOptions,
@@ -95,9 +110,6 @@ def make_dense_plan(
         store: where the decisions are stored.
         max_memory: what the user allowed; what the machine has free is no reason for another plan.
         camera_seconds: estimate for everything before.
-
-    Raises:
-        ResourceError: the memory does not suffice.
     """
     inputs: dict[str, Any] = {
         "sizes": sizes,
@@ -116,13 +128,6 @@ def _decide(
     sizes: list[tuple[int, int]], options: DenseOptions, budget: Budget, camera_seconds: float
 ) -> dict[str, Any]:
     free = budget.max_memory_bytes - BASE_BYTES
-    if free < SPLAT_BYTES:
-        raise ResourceError(
-            "too little memory for depth and splats",
-            got=f"{budget.max_memory_bytes / 2**30:.2f} GiB",
-            expected=f"at least {(BASE_BYTES + SPLAT_BYTES) / 2**30:.2f} GiB",
-            fix="use --only cameras, close other programs or raise --max-memory",
-        )
     notes = []
     wanted = options.stereo.max_image_size
     size = _fit(sizes, wanted, free / STEREO_BYTES_PER_PIXEL)
