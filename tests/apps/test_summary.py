@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from recon3d.apps.cli.summary import scale_text, summary_json, summary_lines
+from recon3d.apps.cli.summary import dense_rows, scale_text, summary_json, summary_lines
 from recon3d.scene import Scale, Scene
 
 from .frozen import assert_frozen
@@ -48,3 +48,32 @@ def test_a_relative_scene_never_prints_metres(scene: Scene) -> None:
     text = "\n".join(summary_lines(replace(scene, scale=Scale())))
     assert "metric" not in text
     assert " m " not in text
+
+
+DENSE = {
+    "depth": {"source": "stereo", "coverage": {"a.jpg": 0.5, "b.jpg": 0.7}, "n_points": 12_345},
+    "splats": {
+        "n_gaussians": 60_000,
+        "held_out": [{"psnr": 25.0, "ssim": 0.8}, {"psnr": 27.0, "ssim": 0.9}, {"psnr": None, "ssim": 1.0}],
+    },
+    "mesh": {"n_faces": 1_000, "is_watertight": True},
+}
+
+
+def test_dense_parts_are_a_line_each() -> None:
+    assert list(dense_rows(DENSE)) == [
+        ("depth", "2 maps by multi-view stereo, 60 % of the pixels, 12,345 dense points"),
+        ("splats", "60,000 Gaussians, 2 held-out photos: 26.0 dB, SSIM 0.850"),
+        ("mesh", "1,000 triangles, closed"),
+    ]
+
+
+def test_what_was_not_made_has_no_line() -> None:
+    assert list(dense_rows({"rms_px": 0.3})) == []
+    none = {"splats": {"n_gaussians": 5, "held_out": []}}
+    assert list(dense_rows(none)) == [("splats", "5 Gaussians, nothing held out")]
+
+
+def test_dense_lines_stand_in_the_summary(scene: Scene) -> None:
+    lines = list(summary_lines(replace(scene, metrics=DENSE)))
+    assert "mesh: 1,000 triangles, closed" in lines

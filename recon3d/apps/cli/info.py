@@ -13,7 +13,7 @@ from jaxtyping import Float64
 from recon3d.apps.cli.command import Command
 from recon3d.apps.cli.models import kind_of
 from recon3d.apps.cli.output import print_json, print_rows
-from recon3d.apps.cli.summary import BELOW_CHECKS, scale_text, summary_json
+from recon3d.apps.cli.summary import BELOW_CHECKS, dense_rows, scale_text, summary_json
 from recon3d.core.errors import ResultError
 from recon3d.formats.colmap import read_colmap
 from recon3d.formats.ply import read_ply
@@ -72,6 +72,7 @@ def _scene_rows(scene: Scene) -> Iterator[tuple[str, str]]:
     if np.isfinite(scene.pose_sigma).any():
         rotation, center = np.nanmedian(scene.pose_sigma[:, :3]), np.nanmedian(scene.pose_sigma[:, 3:])
         yield "pose sigma", f"median {rotation:.3f} deg, {center:.2g} {scene.scale.unit}"
+    yield from dense_rows(scene.metrics)
     for text in scene.provenance.get("warnings", ()):
         yield "warning", str(text)
 

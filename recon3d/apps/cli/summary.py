@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from recon3d.scene import Scene
@@ -33,6 +33,7 @@ def summary_lines(scene: Scene) -> Iterator[str]:
     for view in scene.views:
         if view.status != "registered":
             yield f"  not placed: {view.key}: {view.reason or view.status}"
+    yield from (f"{name}: {text}" for name, text in dense_rows(scene.metrics))
     yield f"scale: {scale_text(scene)}"
     for name in ("failed_checks", "warnings"):
         for text in scene.provenance.get(name, ()):
@@ -40,6 +41,25 @@ def summary_lines(scene: Scene) -> Iterator[str]:
     if scene.root is not None:
         report = scene.root / "report.html"
         yield f"report: {report}" if report.exists() else f"output: {scene.root}"
+
+
+def dense_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what was made beyond cameras and points: the name of each part, and what it is like."""
+    if "depth" in metrics:
+        coverage = list(metrics["depth"]["coverage"].values())
+        share = 100 * sum(coverage) / max(len(coverage), 1)
+        source = "multi-view stereo" if metrics["depth"]["source"] == "stereo" else "the splats"
+        points = f"{metrics['depth']['n_points']:,} dense points"
+        yield "depth", f"{len(coverage)} maps by {source}, {share:.0f} % of the pixels, {points}"
+    if "splats" in metrics:
+        held_out = [entry for entry in metrics["splats"]["held_out"] if entry["psnr"] is not None]
+        mean = {name: sum(entry[name] for entry in held_out) / max(len(held_out), 1) for name in ("psnr", "ssim")}
+        photos = f"{len(held_out)} held-out photos: " if held_out else ""
+        quality = f", {photos}{mean['psnr']:.1f} dB, SSIM {mean['ssim']:.3f}" if held_out else ", nothing held out"
+        yield "splats", f"{metrics['splats']['n_gaussians']:,} Gaussians{quality}"
+    if "mesh" in metrics:
+        closed = "closed" if metrics["mesh"]["is_watertight"] else "open"
+        yield "mesh", f"{metrics['mesh']['n_faces']:,} triangles, {closed}"
 
 
 def scale_text(scene: Scene) -> str:
