@@ -2,6 +2,9 @@
 
     python benchmarks/kill_resume.py data/demo_photos
     python benchmarks/kill_resume.py photos/ --kills 20 --main-only
+    python benchmarks/kill_resume.py photos/ --redo splats --arguments "--preset draft --only splats"
+
+With ``--redo`` every attempt starts from the finished folder without those stages, so that the kills fall into them.
 
 Every file of the output folder is compared, those of the stages included. Exempt are the report and the wall times in
 the stage manifests, which differ from run to run.
@@ -13,6 +16,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,7 +28,20 @@ from pathlib import Path
 import tyro
 from measure import machine_card
 
-STAGES = ("plan", "features", "matches", "cameras", "features-rich", "matches-rich", "cameras-rich", "finished")
+STAGES = (
+    "plan",
+    "features",
+    "matches",
+    "cameras",
+    "features-rich",
+    "matches-rich",
+    "cameras-rich",
+    "finished",
+    "undistorted",
+    "depth",
+    "splats",
+    "mesh",
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +53,7 @@ class KillResume:
         kills: how many runs are killed.
         seed: of the random moments.
         main_only: kill only the main process and leave its workers as orphans; default: the whole process group.
+        redo: stages that every attempt computes again; default: all.
         arguments: further arguments of `recon3d reconstruct`, in one quoted text.
         work: folder for the output; default: a temporary one.
     """
@@ -44,6 +62,7 @@ class KillResume:
     kills: int = 10
     seed: int = 0
     main_only: bool = False
+    redo: tuple[str, ...] = ()
     arguments: str = ""
     work: Path | None = None
 
@@ -111,6 +130,13 @@ def kill_after(command: list[str], seconds: float, main_only: bool) -> bool:
         return False
 
 
+def prepare(options: KillResume, unbroken: Path, out: Path) -> None:
+    """Copy a finished folder without the stages that are to be done again."""
+    shutil.copytree(unbroken, out)
+    for name in options.redo:
+        shutil.rmtree(out / ".recon3d" / name)
+
+
 def attempt(options: KillResume, out: Path, seconds: float, wanted: dict[str, str]) -> Attempt:
     """Kill one run, complete it and compare."""
     finished = kill_after(options.command(out), seconds, options.main_only)
@@ -143,11 +169,16 @@ def measure_all(options: KillResume, work: Path) -> int:
         return 2
     wanted = fingerprints(work / "unbroken")
     killed = "main process" if options.main_only else "process group"
-    say(machine_card(("recon3d", "pycolmap", "numpy")))
+    say(machine_card(("recon3d", "pycolmap", "numpy", "torch", "numba")))
     say(f"unbroken run: {unbroken_s:.2f} s, {len(wanted)} files compared; the {killed} is killed\n")
     say(f"{'':>3}  {'killed s':>8}  {'stage reached':<14}  {'resumed s':>9}  {'exit':>4}  bytes")
     moments, bad = random.Random(options.seed), 0
+    if options.redo:
+        prepare(options, work / "unbroken", work / "again")
+        _, unbroken_s, _ = run(options.command(work / "again"))
     for number in range(1, options.kills + 1):
+        if options.redo:
+            prepare(options, work / "unbroken", work / f"killed_{number}")
         done = attempt(options, work / f"killed_{number}", moments.uniform(0.0, unbroken_s), wanted)
         say(row(number, done))
         if done.differing or done.exit_code:
