@@ -110,20 +110,26 @@ def _start_tile(
     for block in range(BLOCKS):
         store(state, block * planes, load(ends, block * 16))
         store(state, block * planes + _LAST, load(ends, block * 16 + 256))
-    for y in range(min(TILE, alpha.shape[0] - top)):
-        for x in range(min(TILE, alpha.shape[1] - left)):
+    height, width = alpha.shape
+    for y in range(min(TILE, height - top)):
+        for x in range(min(TILE, width - left)):
             place = (y // 4 * 4 + x // 4) * planes + y % 4 * 4 + x % 4
-            opaque, depth, light = alpha[top + y, left + x], expected[top + y, left + x], state[place]
-            share = by_expected[top + y, left + x] / opaque if opaque > _ZERO else _ZERO
-            behind = _ZERO
+            pixel = (top + y) * width + left + x
+            opaque, behind = at(alpha, pixel), _ZERO
+            share = at(by_expected, pixel) / (opaque if opaque > _ZERO else _ONE)
             for k in range(channels):
-                value = by_image[top + y, left + x, k]
-                state[place + _BY_VALUES + 16 * k] = value
-                behind += value * background[k]
-                by_background[k] += value * light
-            state[place + _BEHIND] = behind
-            state[place + _BY_VALUES + 16 * channels] = share
-            state[place + _BY_ALPHA] = by_alpha[top + y, left + x] - share * depth
+                value = at(by_image, pixel * channels + k)
+                put(state, place + _BY_VALUES + 16 * k, value)
+                behind += value * at(background, k)
+            put(state, place + _BEHIND, behind)
+            put(state, place + _BY_VALUES + 16 * channels, share)
+            put(state, place + _BY_ALPHA, at(by_alpha, pixel) - share * at(expected, pixel))
+    for k in range(channels):
+        sums = spread(_ZERO)
+        for block in range(BLOCKS):
+            base = block * planes
+            sums = sums + load(state, base) * load(state, base + _BY_VALUES + 16 * k)
+        put(by_background, k, total(sums))
 
 
 @kernel
@@ -145,26 +151,25 @@ def _unblend_pair(touched, number, local, o, extra, first_extra, rules, coordina
     With Q what is seen behind a Gaussian per unit of light, and G the derivative by its weight, it is
     ``dL/dalpha = light (G - Q)``.
     """
-    low, high = spread(rules[0]), spread(rules[1])
-    a, b, c = spread_from(local, o), spread_from(local, o + 1), spread_from(local, o + 2)
-    d, e, strength = spread_from(local, o + 3), spread_from(local, o + 4), spread_from(local, o + 5)
-    f0, f1 = spread_from(local, o + FIRST), spread_from(local, o + FIRST + 1)
-    f2, f3 = spread_from(local, o + FIRST + 2), spread_from(local, o + FIRST + 3)
     s = su = sv = suu = suv = svv = g0 = g1 = g2 = g3 = spread(_ZERO)
     while touched:
         block = lowest_bit(touched)
         touched &= touched - 1
         base, x, y = block * planes, load(coordinates, block * 32), load(coordinates, block * 32 + 16)
-        u, v = a * x + (b * y + c), d * y + e
-        power = strength - u * u - v * v
-        drawn = both(power >= low, load(state, base + _LAST) >= number)
+        # Read again for each block, as a part of the operation: kept in registers, they would push out the sums.
+        u = spread_from(local, o) * x + (spread_from(local, o + 1) * y + spread_from(local, o + 2))
+        v = spread_from(local, o + 3) * y + spread_from(local, o + 4)
+        power, high = spread_from(local, o + 5) - u * u - v * v, spread_from(rules, 1)
+        drawn = both(power >= spread_from(rules, 0), load(state, base + _LAST) >= number)
         alpha = select(drawn, exp2(select(power < high, power, high)), _ZERO)
         light = load(state, base) / (_ONE - alpha)
         weight = alpha * light
         store(state, base, light)
         by0, by1 = load(state, base + _BY_VALUES), load(state, base + _BY_VALUES + 16)
         by2, by3 = load(state, base + _BY_VALUES + 32), load(state, base + _BY_VALUES + 48)
-        by_weight = load(state, base + _BY_ALPHA) + f0 * by0 + f1 * by1 + f2 * by2 + f3 * by3
+        by_weight = load(state, base + _BY_ALPHA) + spread_from(local, o + FIRST) * by0
+        by_weight = by_weight + spread_from(local, o + FIRST + 1) * by1 + spread_from(local, o + FIRST + 2) * by2
+        by_weight = by_weight + spread_from(local, o + FIRST + 3) * by3
         if planes > _BY_VALUES + 64:
             for k in range((planes - _BY_VALUES) // 16 - 4):
                 by_value = load(state, base + _BY_VALUES + 64 + 16 * k)

@@ -199,18 +199,19 @@ def _start_tile(state, planes, rows, columns):
 @kernel
 @no_type_check
 def _finish_tile(state, planes, top, left, rows, columns, background, image, alpha, expected, median, ends):
-    channels = len(background)
+    channels, width = len(background), alpha.shape[1]
     for y in range(rows):
         for x in range(columns):
             place = (y // 4 * 4 + x // 4) * planes + y % 4 * 4 + x % 4
-            light = abs(state[place])
+            pixel, light = (top + y) * width + left + x, abs(at(state, place))
             for k in range(channels):
-                image[top + y, left + x, k] = state[place + _VALUES + 16 * k] + light * background[k]
+                value = at(state, place + _VALUES + 16 * k) + light * at(background, k)
+                put(image, pixel * channels + k, value)
             opaque = _ONE - light
-            depth = state[place + _VALUES + 16 * channels]
-            alpha[top + y, left + x] = opaque
-            expected[top + y, left + x] = depth / opaque if opaque > _ZERO else _ZERO
-            median[top + y, left + x] = state[place + _MEDIAN] if light <= _HALF else _ZERO
+            depth = at(state, place + _VALUES + 16 * channels) / (opaque if opaque > _ZERO else _ONE)
+            put(alpha, pixel, opaque)
+            put(expected, pixel, depth)
+            put(median, pixel, at(state, place + _MEDIAN) if light <= _HALF else _ZERO)
     for block in range(BLOCKS):
         store(ends, block * 16, magnitude(load(state, block * planes)))
         store(ends, block * 16 + 256, load(state, block * planes + _LAST))

@@ -10,12 +10,13 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from recon3d.core.kernels import kernel, run_chunks
+from recon3d.render.gaussians.cpu_simd import aligned, at, prefetch, put
 from recon3d.render.gaussians.cpu_tiles import TileGrid, TileLists, bin_ellipses, depth_order
 from recon3d.render.gaussians.options import RasterOptions
 
 TILE = 16  # pixels
 N_SHAPE = 8  # numbers of a record before its values
-_CHUNK = 8192
+_CHUNK, _AHEAD = 8192, 16
 _HALF_LOG2_E = 0.5 * 1.4426950408889634
 _LEAST_ALPHA = 1e-6  # no weaker Gaussian can be seen
 
@@ -77,7 +78,7 @@ def tile_scene(splats: Splats, width: int, height: int, options: RasterOptions) 
     least = max(options.min_alpha, _LEAST_ALPHA)
     order = depth_order(splats.depths, _visible(splats, least))
     n, c = len(order), splats.features.shape[1]
-    records = np.zeros((n, N_SHAPE + 4 * (c // 4 + 1)), np.float32)
+    records = aligned(n, N_SHAPE + 4 * (c // 4 + 1))
     boxes = np.empty((n, 2), np.float32)
     arrays = (order, splats.means2d, splats.conics, splats.depths, splats.radii, splats.opacities, splats.features)
     run_chunks(
@@ -111,18 +112,33 @@ def _select(radii, opacities, conics, least, index):
 @kernel
 @no_type_check
 def _shape_chunk(start, stop, order, means2d, conics, depths, radii, opacities, features, log_least, records, boxes):
-    channels = features.shape[1]
+    channels, stride = features.shape[1], records.shape[1]
     for i in range(start, stop):
-        g = order[i]
-        a, b, c = float(conics[g, 0]), float(conics[g, 1]), float(conics[g, 2])
-        determinant = a * c - b * b
-        strength = log2(float(opacities[g]))
+        ahead = np.int64(at(order, min(i + _AHEAD, stop - 1)))
+        prefetch(means2d, 2 * ahead)
+        prefetch(conics, 3 * ahead)
+        prefetch(depths, ahead)
+        prefetch(opacities, ahead)
+        prefetch(radii, 2 * ahead)
+        prefetch(features, channels * ahead)
+        g, o = np.int64(at(order, i)), i * stride
+        a, b, c = float(at(conics, 3 * g)), float(at(conics, 3 * g + 1)), float(at(conics, 3 * g + 2))
+        determinant, inverse = a * c - b * b, 1.0 / a
+        strength = log2(float(at(opacities, g)))
         reach = max(strength - log_least, 0.0) / (_HALF_LOG2_E * determinant)
         first = sqrt(_HALF_LOG2_E * a)
-        records[i, 0], records[i, 1] = means2d[g, 0], means2d[g, 1]
-        records[i, 2], records[i, 3], records[i, 4] = first, first * b / a, sqrt(_HALF_LOG2_E * determinant / a)
-        records[i, 5], records[i, 6], records[i, 7] = strength, sqrt(reach * c), sqrt(reach * a)
-        boxes[i, 0], boxes[i, 1] = radii[g, 0], radii[g, 1]
+        put(records, o, at(means2d, 2 * g))
+        put(records, o + 1, at(means2d, 2 * g + 1))
+        put(records, o + 2, np.float32(first))
+        put(records, o + 3, np.float32(first * b * inverse))
+        put(records, o + 4, np.float32(sqrt(_HALF_LOG2_E * determinant * inverse)))
+        put(records, o + 5, np.float32(strength))
+        put(records, o + 6, np.float32(sqrt(reach * c)))
+        put(records, o + 7, np.float32(sqrt(reach * a)))
+        put(boxes, 2 * i, np.float32(at(radii, 2 * g)))
+        put(boxes, 2 * i + 1, np.float32(at(radii, 2 * g + 1)))
         for k in range(channels):
-            records[i, N_SHAPE + k] = features[g, k]
-        records[i, N_SHAPE + channels] = depths[g]
+            put(records, o + N_SHAPE + k, at(features, g * channels + k))
+        put(records, o + N_SHAPE + channels, at(depths, g))
+        for k in range(N_SHAPE + channels + 1, stride):
+            put(records, o + k, np.float32(0))

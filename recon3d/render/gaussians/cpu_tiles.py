@@ -11,6 +11,7 @@ from jaxtyping import Float32, Int32, Int64
 
 from recon3d.core.errors import ResourceError
 from recon3d.core.kernels import exact_kernel, kernel, run_chunks
+from recon3d.render.gaussians.cpu_simd import at, inlined, put
 
 MAX_PAIRS = 1 << 27  # of Gaussians and tiles
 _CHUNK, _CHUNKS = 8192, 32  # least number of Gaussians in a chunk of the counting sort, and greatest number of chunks
@@ -158,7 +159,7 @@ def _sort_digit(keys, order, shift):
     return new_keys, new_order
 
 
-@kernel
+@inlined
 @no_type_check
 def _box_tiles(centre, half, size, n):
     """Return the first tile that an interval touches and the one behind the last, as gsplat counts them."""
@@ -167,22 +168,24 @@ def _box_tiles(centre, half, size, n):
     return int(first), int(last)
 
 
-@kernel
+@inlined
 @no_type_check
 def _centre_tiles(low, high, size, n):
     """Return the first tile with a pixel centre in an interval and the one behind the last."""
     first = min(max(ceil(low - 0.5 - _SLACK), 0.0), float(n * size))
     last = min(max(floor(high - 0.5 + _SLACK), -1.0), float(n * size - 1))
-    return int(first) // size, int(last) // size + 1
+    inverse = 1.0 / size
+    return floor(first * inverse), floor(last * inverse) + 1
 
 
-@kernel
+@inlined
 @no_type_check
-def _tile_box(record, box, size, nx, ny):
+def _tile_box(records, o, boxes, i, size, nx, ny):
     """Return the rows and columns of tiles that both the box and the ellipse of a Gaussian touch."""
-    x, y, half_width, half_height = float(record[0]), float(record[1]), float(record[6]), float(record[7])
-    left, right = _box_tiles(x, float(box[0]), size, nx)
-    top, bottom = _box_tiles(y, float(box[1]), size, ny)
+    x, y = float(at(records, o)), float(at(records, o + 1))
+    half_width, half_height = float(at(records, o + 6)), float(at(records, o + 7))
+    left, right = _box_tiles(x, float(at(boxes, 2 * i)), size, nx)
+    top, bottom = _box_tiles(y, float(at(boxes, 2 * i + 1)), size, ny)
     if half_height > 0.0:
         low, high = _centre_tiles(x - half_width, x + half_width, size, nx)
         left, right = max(left, low), min(right, high)
@@ -191,15 +194,16 @@ def _tile_box(record, box, size, nx, ny):
     return left, right, top, bottom
 
 
-@kernel
+@inlined
 @no_type_check
-def _slab(record, low, high):
+def _slab(records, o, low, high):
     """Return the interval along x, around the centre, of what two heights cut out of an ellipse.
 
     At a height dy it is ``-b/a dy`` plus and minus ``sqrt(r - (d dy)^2) / a``. The right end lies where the ellipse
     reaches farthest right, or at the height nearest to it; so does the left end.
     """
-    a, b, d, half_width, half_height = record[2], record[3], record[4], record[6], record[7]
+    a, b, d = at(records, o + 2), at(records, o + 3), at(records, o + 4)
+    half_width, half_height = at(records, o + 6), at(records, o + 7)
     slope = b / a
     tip = -slope * half_height * half_height / half_width
     low, high = max(low, -half_height), min(high, half_height)
@@ -217,22 +221,25 @@ def _find_spans(records, boxes, size, nx, ny):
     """Return the tiles that each Gaussian touches, row of tiles by row: Gaussian, first tile, behind the last, 0."""
     spans, n = np.empty((2 * len(records) + 16, 4), np.int32), 0
     for i in range(len(records)):
-        record = records[i]
-        left, right, top, bottom = _tile_box(record, boxes[i], size, nx, ny)
+        o = i * records.shape[1]
+        left, right, top, bottom = _tile_box(records, o, boxes, i, size, nx, ny)
         if n + bottom - top > len(spans):
             larger = np.empty((2 * len(spans) + bottom - top, 4), np.int32)
             larger[:n] = spans[:n]
             spans = larger
-        oblique = record[7] > _ZERO and right - left > 1 and bottom - top > 1
+        oblique = at(records, o + 7) > _ZERO and right - left > 1 and bottom - top > 1
         for row in range(top, bottom):
             first, last = left, right
             if oblique:
-                above = np.float32(row * size) + _HALF - record[1]
-                low, high = _slab(record, above, above + np.float32(size - 1))
-                low, high = _centre_tiles(float(record[0] + low), float(record[0] + high), size, nx)
+                above = np.float32(row * size) + _HALF - at(records, o + 1)
+                low, high = _slab(records, o, above, above + np.float32(size - 1))
+                x = at(records, o)
+                low, high = _centre_tiles(float(x + low), float(x + high), size, nx)
                 first, last = max(first, low), min(last, high)
             if last > first:
-                spans[n, 0], spans[n, 1], spans[n, 2] = i, row * nx + first, row * nx + last
+                put(spans, 4 * n, np.int32(i))
+                put(spans, 4 * n + 1, np.int32(row * nx + first))
+                put(spans, 4 * n + 2, np.int32(row * nx + last))
                 n += 1
     return spans[:n].copy()
 
@@ -241,9 +248,10 @@ def _find_spans(records, boxes, size, nx, ny):
 @no_type_check
 def _count_spans(spans, widths, counts):
     for i in range(len(spans)):
-        widths[spans[i, 0]] += spans[i, 2] - spans[i, 1]
-        for tile in range(spans[i, 1], spans[i, 2]):
-            counts[tile] += 1
+        owner, first, last = np.int64(at(spans, 4 * i)), at(spans, 4 * i + 1), at(spans, 4 * i + 2)
+        put(widths, owner, at(widths, owner) + last - first)
+        for tile in range(first, last):
+            put(counts, tile, at(counts, tile) + 1)
 
 
 @kernel
@@ -251,11 +259,12 @@ def _count_spans(spans, widths, counts):
 def _fill_tiles(first, spans, slot_starts, places, ranks, slots):
     slot, owner = 0, -1
     for i in range(len(spans)):
-        if spans[i, 0] != owner:
-            owner = spans[i, 0]
-            slot = slot_starts[first + owner]
-        for tile in range(spans[i, 1], spans[i, 2]):
-            place = places[tile]
-            places[tile] = place + 1
-            ranks[place], slots[place] = first + owner, slot
+        if at(spans, 4 * i) != owner:
+            owner = np.int64(at(spans, 4 * i))
+            slot = at(slot_starts, first + owner)
+        for tile in range(at(spans, 4 * i + 1), at(spans, 4 * i + 2)):
+            place = at(places, tile)
+            put(places, tile, place + 1)
+            put(ranks, place, np.int32(first + owner))
+            put(slots, place, np.int32(slot))
             slot += 1
