@@ -48,6 +48,26 @@ def covering_points(
     return points, colours
 
 
+def seen_somewhere(
+    cameras: Cameras, xyz: Float64[np.ndarray, "p 3"], near: float, margin: float = 0.3
+) -> Bool[np.ndarray, " p"]:
+    """Return which points lie behind the near plane of some camera and in its image, or near its border.
+
+    Args:
+        cameras: pinhole cameras in the frame of the points.
+        xyz: ``[p,3]``.
+        near: depth in front of which a camera sees nothing.
+        margin: how far outside the image still counts, as a share of its size.
+    """
+    seen = np.zeros(len(xyz), np.bool_)
+    for view in range(len(cameras)):
+        size = np.array([cameras.width[view], cameras.height[view]])
+        pixels, z = cameras.project(xyz, np.full(len(xyz), view, np.int64))
+        with np.errstate(invalid="ignore"):
+            seen |= (z > near) & (pixels >= -margin * size).all(axis=1) & (pixels < (1 + margin) * size).all(axis=1)
+    return seen
+
+
 def _cell(image: UInt8[np.ndarray, "h w 3"]) -> float:
     """Return the side of a cell in pixels."""
     return float(max(image.shape[:2]) / CELLS)

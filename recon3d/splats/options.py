@@ -42,9 +42,9 @@ class SplatOptions:
 
     planned_seconds: float = 170.0
     iterations: int | None = None
-    max_gaussians: int = 60_000
+    max_gaussians: int = 80_000
     max_image_size: int = 1024
-    sh_degree: int = 2
+    sh_degree: int = 3
     holdout: str = "auto"
     exposure: bool = True
     refine_poses: bool = False

@@ -12,17 +12,17 @@ from math import exp, log
 from recon3d.splats.options import SplatOptions
 
 # Seconds on two cores of an AMD EPYC 9004 at 2.6 GHz; measured with benchmarks/splats.py.
-SECONDS_PER_STEP = 8e-3
-SECONDS_PER_PIXEL = 0.3e-6
-SECONDS_PER_GAUSSIAN = 1.0e-6
+SECONDS_PER_STEP = 4e-3
+SECONDS_PER_PIXEL = 0.25e-6
+SECONDS_PER_GAUSSIAN = 0.95e-6
 SHRINKS = (0.25, 0.5, 1.0)
-TIME_SHARES = (0.15, 0.35, 0.5)
+TIME_SHARES = (0.1, 0.3, 0.6)
 SMALLEST_SIDE_PX = 96
 BYTES_PER_GAUSSIAN = 4 * 59 * 10  # parameters, gradients, moments, the last good state and work arrays
 BYTES_PER_PIXEL = 250
-GROW_FROM, GROW_UNTIL, REPAIR_UNTIL = 0.03, 0.6, 0.85
+GROW_FROM, GROW_UNTIL, REPAIR_UNTIL = 0.03, 0.45, 0.85
 N_REFINEMENTS = 60
-MIN_GROWTH, MAX_GROWTH = 1.05, 1.35
+MIN_GROWTH, MAX_GROWTH = 1.01, 1.35
 SNAPSHOTS = 40
 
 
@@ -118,8 +118,8 @@ def make_schedule(
     pixels = sum(height * width for height, width in sizes) / len(sizes)
     shrinks = [share * shrink for share in SHRINKS if share == 1.0 or share * shrink * longest >= SMALLEST_SIDE_PX]
     shares = TIME_SHARES[len(SHRINKS) - len(shrinks) :]
-    costs = [step_seconds(pixels * level**2, cap) for level in shrinks]
-    counts = [options.planned_seconds * share / sum(shares) / cost for share, cost in zip(shares, costs, strict=True)]
+    seconds = [options.planned_seconds * share / sum(shares) for share in shares]
+    costs, counts = _costs_and_counts([pixels * level**2 for level in shrinks], seconds, n_start, cap)
     if options.iterations is not None:
         counts = [count * options.iterations / sum(counts) for count in counts]
     ends = [max(1, round(sum(counts[: i + 1]))) for i in range(len(counts))]
@@ -138,6 +138,28 @@ def make_schedule(
         snapshot_every=max(20, n // SNAPSHOTS),
         costs=tuple(cost for _, _, _, cost in plan),
     )
+
+
+def _costs_and_counts(
+    pixels: Sequence[float], seconds: Sequence[float], n_start: int, cap: int
+) -> tuple[list[float], list[float]]:
+    """Return what an iteration of each level costs, and how many fit its seconds.
+
+    Both depend on the number of Gaussians, which depends on how far the plan is: so they are found in turn.
+    """
+    gaussians = [float(cap)] * len(pixels)
+    for _ in range(5):
+        costs = [step_seconds(area, count) for area, count in zip(pixels, gaussians, strict=True)]
+        counts = [time / cost for time, cost in zip(seconds, costs, strict=True)]
+        middles = [(sum(counts[:i]) + counts[i] / 2) / sum(counts) for i in range(len(counts))]
+        gaussians = [_expected_gaussians(middle, n_start, cap) for middle in middles]
+    return costs, counts
+
+
+def _expected_gaussians(progress: float, n_start: int, cap: int) -> float:
+    """Return about how many Gaussians there are at some point of the plan."""
+    grown = min(1.0, max(0.0, (progress - GROW_FROM) / (GROW_UNTIL - GROW_FROM)))
+    return max(n_start, 1) * float(max(cap / max(n_start, 1), 1.0) ** grown)
 
 
 def step_seconds(n_pixels: float, n_gaussians: float) -> float:

@@ -24,7 +24,7 @@ from recon3d.render.cameras import Cameras
 from recon3d.render.gaussians import Gaussians
 from recon3d.render.gaussians.options import GaussianBackend
 from recon3d.splats.checkpoint import NAME, resume, write_checkpoint
-from recon3d.splats.coverage import covering_points
+from recon3d.splats.coverage import covering_points, seen_somewhere
 from recon3d.splats.evaluate import render_view, view_errors
 from recon3d.splats.exposure import IDENTITY
 from recon3d.splats.frame import Frame, find_frame
@@ -32,7 +32,7 @@ from recon3d.splats.holdout import held_out
 from recon3d.splats.init import FEW_POINTS, SMALLEST_PX, initial_gaussians, scattered_points, usable_points
 from recon3d.splats.options import SplatOptions
 from recon3d.splats.poses import moved
-from recon3d.splats.rates import Rates
+from recon3d.splats.rates import rates_for
 from recon3d.splats.schedule import Schedule, make_schedule
 from recon3d.splats.targets import make_targets
 from recon3d.splats.trainer import Setting, StepReport, Trainer
@@ -121,7 +121,7 @@ def _prepare(inputs: SplatInputs, options: SplatOptions, backend: GaussianBacken
     sizes = [image.shape[:2] for image in images]
     schedule = make_schedule(options, sizes, len(start), inputs.max_memory_bytes)
     levels = tuple(make_targets(images, masks, local, level.shrink, device) for level in schedule.levels)
-    setting = Setting(options, schedule, levels, Rates(), frame.near, backend)
+    setting = Setting(options, schedule, levels, rates_for(schedule.iterations), frame.near, backend)
     trainer = Trainer(setting, start.to(device))
     return _Job(inputs, options, frame, out, chosen, schedule, trainer, _key(inputs, options), tuple(notes), backend)
 
@@ -262,7 +262,7 @@ class _Meter:
 
 def _finish(job: _Job, history: tuple[dict[str, Any], ...]) -> SplatResult:
     trainer, inputs = job.trainer, job.inputs
-    gaussians = _tidy(trainer)
+    gaussians = _tidy(job)
     if len(gaussians) == 0:
         raise ResultError("no Gaussian is left after the optimisation", fix="check the cameras and points")
     world = job.frame.to_world(gaussians.detach())
@@ -288,11 +288,15 @@ def _errors(job: _Job, world: Gaussians, view: int) -> ViewErrors:
     return view_errors(inputs.keys[view], rendered, inputs.images[view], mask)
 
 
-def _tidy(trainer: Trainer) -> Gaussians:
-    """Return the Gaussians that can be seen."""
-    gaussians = trainer.model.gaussians().detach()
-    finite = torch.isfinite(gaussians.means).all(dim=1)
-    return gaussians[finite & (gaussians.opacities > FAINTEST)]
+def _tidy(job: _Job) -> Gaussians:
+    """Return the Gaussians that some photo that was learnt from can see.
+
+    What drifted between a near plane and its camera, or out of all views, no photo corrects: it is dirt elsewhere.
+    """
+    gaussians = job.trainer.model.gaussians().detach()
+    local = job.inputs.cameras.pinhole()[job.chosen].transformed(job.frame.frame_from_world)
+    seen = seen_somewhere(local, gaussians.means.cpu().double().numpy(), job.frame.near)
+    return gaussians[torch.from_numpy(seen).to(gaussians.means.device) & (gaussians.opacities > FAINTEST)]
 
 
 def _cameras(job: _Job) -> Cameras:

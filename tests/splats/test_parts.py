@@ -16,7 +16,7 @@ from recon3d.splats.frame import find_frame
 from recon3d.splats.holdout import held_out
 from recon3d.splats.options import SplatOptions, preset
 from recon3d.splats.poses import moved
-from recon3d.splats.rates import Rates
+from recon3d.splats.rates import FEW_ITERATIONS, Rates, rates_for
 from recon3d.splats.schedule import gaussians_in_memory, make_schedule, step_seconds
 from recon3d.splats.targets import make_targets, resize, resize_mask, scale_cameras
 from recon3d.splats.types import SplatInputs
@@ -194,13 +194,20 @@ def test_rates_fall_and_failures_lower_them() -> None:
     assert all(torch.allclose(half[name], start[name] / 2) for name in start)
 
 
+def test_many_iterations_have_small_rates() -> None:
+    assert rates_for(10) == rates_for(FEW_ITERATIONS) == Rates()
+    many = rates_for(30_000)
+    assert many.means == pytest.approx(2 * 1.6e-4, rel=0.1) and many.opacity_logits == pytest.approx(0.05, rel=0.1)
+    assert many.poses == Rates().poses
+
+
 def test_the_schedule_goes_from_small_to_large_within_its_seconds() -> None:
     schedule = make_schedule(SplatOptions(planned_seconds=100), [(512, 768)] * 11, 5000)
     assert [level.shrink for level in schedule.levels] == [0.25, 0.5, 1.0]
     assert schedule.seconds == pytest.approx(100, rel=0.02)
     assert [level.start for level in schedule.levels] == [0, *(level.end for level in schedule.levels[:-1])]
     assert schedule.level(0) == 0 and schedule.level(schedule.iterations - 1) == 2
-    assert schedule.sh_degree(0) == 0 and schedule.sh_degree(schedule.iterations - 1) == 2
+    assert schedule.sh_degree(0) == 0 and schedule.sh_degree(schedule.iterations - 1) == 3
     assert schedule.seconds_until(0) == 0
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings, strategies as st
 
 from recon3d.formats.quaternions import rotation_from_quaternion
 from recon3d.render.cameras import Cameras
-from recon3d.splats.coverage import covering_points
+from recon3d.splats.coverage import covering_points, seen_somewhere
 from recon3d.splats.init import (
     FLATNESS,
     SH0,
@@ -94,3 +94,8 @@ def test_cells_of_the_background_or_outside_the_mask_stay_empty() -> None:
     assert len(found) > 100 and (pixels > 46).all()
     none, _ = covering_points(camera(), [image], [None], np.zeros((0, 3)), 0, random)
     assert none.shape == (0, 3)
+
+
+def test_what_no_photo_sees_is_known() -> None:
+    xyz = np.array([[0.0, 0, 2], [0, 0, 0.05], [0, 0, -2], [0.9, 0, 2], [1.5, 0, 2], [9, 0, 2]])
+    assert seen_somewhere(camera(), xyz, 0.1).tolist() == [True, False, False, True, True, False]
