@@ -12,9 +12,9 @@ from recon3d.dense.stereo_cost import disagreement
 from recon3d.dense.stereo_images import Sources
 from recon3d.dense.stereo_patchmatch import parallax
 
-_BY_VIEWS = 2.2  # errors of neighbouring photos are alike, so their spread shows only a part of them
-_BY_CURVATURE = 0.3
-_FLOOR_PX = 0.1
+_BY_VIEWS = 2.0  # errors of neighbouring photos are alike, so their spread shows only a part of them
+_BY_CURVATURE = 0.08
+_FLOOR_PX = 0.08
 
 
 class Agreement(NamedTuple):

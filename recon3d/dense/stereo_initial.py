@@ -64,7 +64,7 @@ def upsampled_field(field: Float32[np.ndarray, "h w 4"], height: int, width: int
     """Carry the planes to the next finer scale: every pixel lies on the plane of the coarse pixel that holds it."""
     rows = np.minimum(np.arange(height) // 2, field.shape[0] - 1)
     columns = np.minimum(np.arange(width) // 2, field.shape[1] - 1)
-    fine = field[rows[:, None], columns]
+    fine = np.ascontiguousarray(field[rows[:, None], columns])
     fine[..., 1:3] *= 0.5
     dv = (np.arange(height) + 0.5 - (2 * rows + 1)).astype(np.float32)[:, None]
     du = (np.arange(width) + 0.5 - (2 * columns + 1)).astype(np.float32)

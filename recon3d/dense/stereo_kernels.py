@@ -8,7 +8,14 @@ from numba import njit
 
 from recon3d.core.kernels import F
 
-_FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}  # as recon3d.core.kernels.kernel
+# As recon3d.core.kernels.kernel, but without Numba's memory management. A dictionary, since the stubs lack ``_nrt``.
+_LEAN: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "fastmath": {"reassoc", "contract", "arcp", "nsz", "afn"},
+    "error_model": "numpy",
+    "_nrt": False,
+}
 
 
 def lean_kernel(function: F) -> F:
@@ -17,11 +24,11 @@ def lean_kernel(function: F) -> F:
     Counting the references of its array arguments, atomic operations that Numba cannot remove from functions with
     branches, would take as long as the arithmetic; the caller holds them.
     """
-    compiled: Any = njit(nogil=True, cache=True, _nrt=False, fastmath=_FAST, error_model="numpy")(function)
+    compiled: Any = njit(**_LEAN)(function)
     return cast(F, compiled)
 
 
 def inner_kernel(function: F) -> F:
     """Compile like :func:`lean_kernel`, and into the caller."""
-    compiled: Any = njit(nogil=True, cache=True, forceinline=True, _nrt=False, fastmath=_FAST, error_model="numpy")
-    return cast(F, compiled(function))
+    compiled: Any = njit(forceinline=True, **_LEAN)(function)
+    return cast(F, compiled)

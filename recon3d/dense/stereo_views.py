@@ -12,6 +12,7 @@ from recon3d.scene import Points
 
 MIN_SHARED = 5  # fewer common points prove no overlap
 _CANDIDATES = 4  # candidates per wanted source, before they are chosen for what they add
+_LEAST_DEG = 0.2  # smaller angles tell no depth
 _GOOD_DEG = (3.0, 20.0)  # triangulation angles that are both accurate and easy to match
 
 
@@ -101,7 +102,7 @@ def _choose(
     row_of[candidates] = np.arange(len(candidates))
     used = row_of[other] >= 0
     table[row_of[other[used]], local[used]] = weight[used]
-    return candidates[_greedy(table, n_sources)]
+    return np.asarray(candidates[_greedy(table, n_sources)])
 
 
 def _greedy(table: Float64[np.ndarray, "c p"], n_sources: int) -> Int64[np.ndarray, " s"]:
@@ -128,5 +129,4 @@ def _pair_weight(
     weight = np.minimum(angle / low, 1.0) ** 2 * np.exp(-np.square(np.maximum(angle - high, 0) / 12.0))
     focal = np.sqrt(cameras.K[:, 0, 0] * cameras.K[:, 1, 1])
     ratio = focal[view] / distance * distance_other / focal[other]
-    weight *= np.minimum(ratio, 1 / ratio)
-    return np.asarray(weight)
+    return np.asarray(np.where(angle > _LEAST_DEG, weight * np.minimum(ratio, 1 / ratio), 0.0))

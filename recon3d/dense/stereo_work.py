@@ -131,4 +131,4 @@ def resized_mask(
     if mask is None:
         return None
     rows = (np.arange(height) * mask.shape[0] // height)[:, None]
-    return mask[rows, np.arange(width) * mask.shape[1] // width]
+    return np.asarray(mask[rows, np.arange(width) * mask.shape[1] // width])
