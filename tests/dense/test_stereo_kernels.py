@@ -24,7 +24,8 @@ f32 = np.float32
 def true_planes(scene: BallAndWall, view: int) -> np.ndarray:
     """Inverse depth and its slopes; a wall is exactly a plane in inverse depth."""
     w = 1 / scene.depth(view)
-    return np.asarray(np.stack([w, np.gradient(w, axis=1), np.gradient(w, axis=0)], -1), np.float32)
+    planes: np.ndarray = np.stack([w, np.gradient(w, axis=1), np.gradient(w, axis=0)], -1).astype(np.float32)
+    return planes
 
 
 def one(*index: int) -> np.ndarray:

@@ -40,7 +40,7 @@ class BallAndWall:
     @property
     def wall_normal(self) -> Array:
         """Unit normal of the wall, towards the cameras."""
-        return np.array([0.25, 0.3, -1.0]) / np.linalg.norm([0.25, 0.3, -1.0])
+        return np.asarray(np.array([0.25, 0.3, -1.0]) / np.linalg.norm([0.25, 0.3, -1.0]))
 
     def cameras(self) -> Cameras:
         """Cameras at distance 4 that look at the origin."""
@@ -105,7 +105,9 @@ class BallAndWall:
             inside = (column >= 0) & (row >= 0) & (column < self.width) & (row < self.height)
             depth = self.depth(view)[np.clip(row, 0, self.height - 1), np.clip(column, 0, self.width - 1)]
             visible = np.flatnonzero(inside & (np.abs(z - depth) < 0.05))
-            point.append(visible), view_of.append(np.full(len(visible), view)), xy_of.append(xy[visible])
+            point.append(visible)
+            view_of.append(np.full(len(visible), view))
+            xy_of.append(xy[visible])
         order = np.argsort(np.concatenate(point), kind="stable")
         index = np.concatenate(point)[order].astype(np.int32)
         views, pixels = np.concatenate(view_of)[order].astype(np.int32), np.concatenate(xy_of)[order]
