@@ -339,25 +339,31 @@ def _project_chunk(
 
 @inlined
 @no_type_check
-def _covariance_gradient(px, py, eps2d, ga, gb, gc, gf):
-    """Return the derivatives by the covariances (xx, xy of the full matrix, yy) given those by conic and compensation.
+def _image_axes_gradient(px, py, eps2d, ga, gb, gc, gf):
+    """Return the derivatives by both rows of ``P = J W R S``, given those by conic and compensation.
 
-    ``dL/dS = -S^-1 dL/dS^-1 S^-1``; the compensation is the root of the ratio of two determinants.
+    With the covariance ``P P^T + eps`` and the Cholesky factor ``L^T L`` of its inverse, the conic's part is
+    ``-2 L^T (L G L^T) L P``: multiplied out in this order, thin Gaussians lose least. The compensation is the root of
+    the ratio of two determinants.
     """
     xx, xy, yy, wide, narrow = _widened(px, py, eps2d)
-    scale = 1.0 / wide
-    a, b, c = yy * scale, _ZERO - xy * scale, xx * scale
+    scale, d = 1.0 / wide, 1.0 / root(yy)
+    a = root(yy * scale)
+    b = _ZERO - xy * scale / a
     gb = gb * 0.5
-    left, right = a * ga + b * gb, a * gb + b * gc
-    low_left, low_right = b * ga + c * gb, b * gb + c * gc
+    right = a * gb + b * gc
+    guu, guv, gvv = a * (a * ga + b * gb) + b * right, d * right, d * d * gc
     factor = root(narrow * scale)
     solid = factor > _TINY
-    inner = select(solid, gf * 0.5 * scale / factor, _ZERO)
-    outer = select(solid, gf * 0.5 * factor, _ZERO)
-    dxx = inner * (yy - eps2d) - outer * a - (left * a + right * b)
-    dxy = _ZERO - inner * xy - outer * b - (left * b + right * c)
-    dyy = inner * (xx - eps2d) - outer * c - (low_left * b + low_right * c)
-    return dxx, dxy, dyy
+    inner = select(solid, gf * scale / factor, _ZERO)
+    outer = select(solid, gf * factor, _ZERO)
+    u, v = _mix(a, px, b, py), (d * py[0], d * py[1], d * py[2])
+    guu, guv, gvv = _ZERO - outer - 2.0 * guu, -2.0 * guv, _ZERO - outer - 2.0 * gvv
+    du, dv = _mix(guu, u, guv, v), _mix(guv, u, gvv, v)
+    dpx, dpy = (a * du[0], a * du[1], a * du[2]), _mix(b, du, d, dv)
+    cross, wide_y, wide_x = _ZERO - inner * xy, inner * (yy - eps2d), inner * (xx - eps2d)
+    ex, ey = _mix(wide_y, px, cross, py), _mix(cross, px, wide_x, py)
+    return (dpx[0] + ex[0], dpx[1] + ex[1], dpx[2] + ex[2]), (dpy[0] + ey[0], dpy[1] + ey[1], dpy[2] + ey[2])
 
 
 @inlined
@@ -415,8 +421,7 @@ def _unproject_rows(rows, by, pose, intrinsics, eps2d, out, sums):
     jxz, jyz = _ZERO - jxx * cut_u, _ZERO - jyy * cut_v
     px, py = _mix(jxx, nx, jxz, nz), _mix(jyy, ny, jyz, nz)
     ga, gb, gc = _triple(by, 48)
-    dxx, dxy, dyy = _covariance_gradient(px, py, eps2d, ga, gb, gc, load(by, 96))
-    dpx, dpy = _mix(2.0 * dxx, px, 2.0 * dxy, py), _mix(2.0 * dxy, px, 2.0 * dyy, py)
+    dpx, dpy = _image_axes_gradient(px, py, eps2d, ga, gb, gc, load(by, 96))
     by_jxx, by_jxz, by_jyy, by_jyz = _dot(dpx, nx), _dot(dpx, nz), _dot(dpy, ny), _dot(dpy, nz)
     du, dv = load(by, 0), load(by, 16)
     along_u, along_v = jxx * by_jxz, jyy * by_jyz  # minus the derivatives by the cut slopes

@@ -114,12 +114,12 @@ def test_needles_lose_less_than_the_plain_formula() -> None:
     given["means"] *= 3
     how = {"options": RasterOptions()}
     exact, by_exact = gradients(reference, reference_raster, given, torch.float64, **how)
-    plain, by_plain = gradients(reference, reference_raster, given, torch.float32, **how)
+    plain, _ = gradients(reference, reference_raster, given, torch.float32, **how)
     found, by_found = gradients(cpu, cpu, given, torch.float32, **how)
     assert (found[0] - exact[0]).abs().max() < 5e-3  # one Gaussian at the edge of being skipped
     assert (found[0] - exact[0]).abs().mean() < 0.5 * (plain[0] - exact[0]).abs().mean()
     for name, wanted in by_exact.items():
-        assert (by_found[name] - wanted).norm() < 0.5 * (by_plain[name] - wanted).norm(), name
+        assert (by_found[name] - wanted).norm() < 1e-3 * wanted.norm(), name
 
 
 @pytest.mark.parametrize("antialiased", [False, True])
