@@ -158,8 +158,10 @@ def _fill(job: _Job, spread: _Spread, lattice: Lattice, stage: Stage) -> TsdfVol
     lattice, keys = _allocate(job, lattice)
     stage.advance(len(job.maps))
     volume = TsdfVolume.empty(lattice, keys)
+    # What is much smaller than a voxel makes no difference.
+    usual_sigma = max(spread.sigma, lattice.voxel) if spread.sigma > 0 else 0.0
     for index in range(len(job.maps)):
-        volume.integrate(prepare_pixels(*job.maps[index], job.cameras, index, spread.sigma))
+        volume.integrate(prepare_pixels(*job.maps[index], job.cameras, index, usual_sigma))
         stage.advance()
     return volume
 

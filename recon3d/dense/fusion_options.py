@@ -19,7 +19,7 @@ class FusionOptions:
         voxel_px: automatic voxel size in pixels of the depth maps; smaller is finer and noisier.
         truncation: distance from the surface, in voxels, that a depth map speaks about; widened for noisy depth.
         reach: ignore depth whose pixels are wider than this many voxels: far background.
-        min_weight: a voxel counts when it was seen with this weight; 1 = one sharp view straight on.
+        min_weight: a voxel counts when it was seen with this weight; 1 = one usual view straight on.
         min_views: photos that must agree on a piece of surface; 0 = 1 to 3, by the number of photos.
         min_component: drop pieces with a smaller share of the faces of the largest piece.
         min_faces: drop pieces with fewer faces, unless it is the only one.
@@ -32,7 +32,7 @@ class FusionOptions:
     voxel_px: float = 1.5
     truncation: float = 4.0
     reach: float = 4.0
-    min_weight: float = 0.5
+    min_weight: float = 1.0
     min_views: int = 0
     min_component: float = 0.003
     min_faces: int = 100

@@ -18,7 +18,6 @@ _ROWS = 32
 _SAME_SURFACE = 0.05
 _FEWEST = 6
 _RIDGE = 0.01
-_SIGMA_RANGE = (1.0 / 16.0, 2.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +50,7 @@ class PixelMap:
         rays: where the surface lies.
         slant: distance of a plane per depth along camera z: ``|n . (x, y, 1)|`` with the unit normal and the ray of the
             pixel; multiplies differences of z to distances from the surface, ``[h,w]``.
-        weight: how much the pixel counts, ``[h,w]``; 1 = straight on and of the usual sigma, 0 = not at all.
+        weight: how much the pixel counts, ``[h,w]``; 1 = straight on and of the usual sigma, 2 = exact, 0 = not at all.
         rgb: sRGB colours, ``[h,w,3]``.
     """
 
@@ -80,14 +79,14 @@ def prepare_pixels(
     """Work out slant and weight of every pixel.
 
     The slant comes from the normals of the map or, without them, from :func:`depth_normals`. The weight is the cosine
-    between normal and ray times the squared ratio of the usual to the pixel's sigma.
+    between normal and ray times 2 / (1 + (sigma / usual sigma)^2).
 
     Args:
         depth: depth map, ``[h,w]``.
         rgb: colours of the same size, ``[h,w,3]``.
         cameras: pinhole cameras.
         index: which of them took the photo.
-        usual_sigma: median sigma over all maps in world units; 0 = sigma does not matter.
+        usual_sigma: sigma of a pixel of weight 1 in world units; 0 = sigma does not matter.
 
     Raises:
         ShapeError: colours and depth differ in size.
@@ -105,9 +104,9 @@ def prepare_pixels(
         _find_slant(inverse, normals, lens, first, last, slant, weight)
 
     run_chunks(rows, -(-h // _ROWS))
+    weight *= np.float32(2.0)
     if usual_sigma > 0:
-        ratio = np.float32(usual_sigma) / np.maximum(depth.sigma, np.float32(1e-6 * usual_sigma))
-        weight *= np.clip(ratio * ratio, *_SIGMA_RANGE, dtype=np.float32)
+        weight /= 1 + (depth.sigma / np.float32(usual_sigma)) ** 2
     return PixelMap(rays, slant, weight, np.ascontiguousarray(rgb))
 
 

@@ -154,7 +154,7 @@ def test_noise_is_averaged_away_and_strays_are_dropped(ball: tuple[Maps, Cameras
 def test_sigma_decides_between_contradicting_maps() -> None:
     pose = look_at((0, 0, -3), (0, 0, 0), (0, -1, 0))
     cameras = cameras_at([pose, pose], SIZE)
-    (exact, rgb), (wrong, _) = (render(cameras[:1], [wall(z)], sigma)[0] for z, sigma in ((0.0, 0.005), (0.05, 0.05)))
+    (exact, rgb), (wrong, _) = (render(cameras[:1], [wall(z)], sigma)[0] for z, sigma in ((0.0, 0.005), (0.05, 0.2)))
     mesh = fuse_depth([(exact, rgb), (wrong, rgb)], cameras, FusionOptions(voxel_size=0.04, min_views=1))
     assert np.abs(mesh.vertices[:, 2]).max() < 0.01
 
