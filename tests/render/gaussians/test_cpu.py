@@ -108,7 +108,7 @@ def test_rules_are_parameters(options: RasterOptions) -> None:
 
 
 def test_needles_lose_less_than_the_plain_formula() -> None:
-    """A thousand times as long as wide, and centred outside: where dx^2, dx dy and dy^2 nearly cancel, u and v do not."""
+    """A thousand times as long as wide, centred outside: where dx^2, dx dy and dy^2 nearly cancel, u and v do not."""
     given = scene(40, log_scale=-4)
     given["log_scales"][:, 0] = 2.5
     given["means"] *= 3
