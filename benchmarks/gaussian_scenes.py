@@ -84,14 +84,14 @@ class PairCounts:
 def count_pairs(scene: TiledScene) -> PairCounts:
     """Count the pairs of a scene with plain loops."""
     lists, grid = scene.lists, scene.grid
-    arrays = (lists.starts, lists.ranks, scene.records, scene.rules, grid.nx, scene.width, scene.height)
+    arrays = (lists.starts, lists.members, scene.records, scene.rules, grid.nx, scene.width, scene.height)
     in_boxes, blended = _count(*arrays)
-    return PairCounts(len(lists.ranks), int(in_boxes), int(blended))
+    return PairCounts(len(lists.members), int(in_boxes), int(blended))
 
 
 @kernel
 @no_type_check
-def _count(starts, ranks, records, rules, nx, width, height):
+def _count(starts, members, records, rules, nx, width, height):
     in_boxes, blended = 0, 0
     for tile in range(len(starts) - 1):
         left, top = tile % nx * 16, tile // nx * 16
@@ -99,7 +99,7 @@ def _count(starts, ranks, records, rules, nx, width, height):
             for x in range(left, min(left + 16, width)):
                 light = 1.0
                 for i in range(starts[tile], starts[tile + 1]):
-                    record = records[ranks[i]]
+                    record = records[members[i]]
                     dx, dy = x + 0.5 - record[0], y + 0.5 - record[1]
                     if abs(dx) > record[6] or abs(dy) > record[7]:
                         continue

@@ -88,7 +88,7 @@ def report(name: str) -> None:
     scene = random_scene(options)
     lists = tiled(scene)
     counts = count_pairs(lists)
-    write(f"\n{name}: {options.n} Gaussians, {scene.width}x{scene.height}, {len(lists.order)} visible")
+    write(f"\n{name}: {options.n} Gaussians, {scene.width}x{scene.height}, {len(lists.visible)} visible")
     write(f"  {counts.tile_pairs} pairs with tiles, {counts.in_boxes} with pixels in boxes, {counts.blended} blended")
     leaves, cotangent = differentiable(scene), torch.rand(scene.height, scene.width, 3)
     background = torch.zeros(3).numpy()

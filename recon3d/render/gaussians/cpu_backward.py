@@ -80,11 +80,11 @@ def blend_backward(
     splats: Splats, scene: TiledScene, background: Float32[np.ndarray, " c"], blended: Blended, by: ByPixels
 ) -> BySplats:
     """Return the derivatives by the Gaussians and the background, given those by the pixels."""
-    lists, c, g, n = scene.lists, len(background), len(splats.depths), len(scene.order)
+    lists, c, g, n = scene.lists, len(background), len(splats.depths), len(scene.visible)
     n_tiles = scene.grid.nx * scene.grid.ny
-    pairs = aligned(len(lists.ranks), 16 * -(-(_MOMENTS + c + 1) // 16))
+    pairs = aligned(len(lists.members), 16 * -(-(_MOMENTS + c + 1) // 16))
     backgrounds = np.zeros((n_tiles, c), np.float32)
-    arrays = (lists.starts, lists.ranks, lists.slots, scene.records, scene.rules, scene.grid.nx, background)
+    arrays = (lists.starts, lists.members, lists.slots, scene.records, scene.rules, scene.grid.nx, background)
     pixels = (block_coordinates(), blended.alpha, blended.expected, blended.ends, by.image, by.alpha, by.expected)
     size, n_chunks = tile_chunks(scene)
     run_chunks(
@@ -93,7 +93,7 @@ def blend_backward(
     )
     means2d, conics, features = (np.zeros((g, width), np.float32) for width in (2, 3, c))
     depths, opacities = np.zeros(g, np.float32), np.zeros(g, np.float32)
-    inputs = (scene.order, lists.slot_starts, pairs, scene.records, splats.opacities)
+    inputs = (scene.visible, lists.slot_starts, pairs, scene.records, splats.opacities)
     results = (means2d, conics, depths, opacities, features)
     run_chunks(lambda i: _sum_pairs(i * _CHUNK, min(n, (i + 1) * _CHUNK), *inputs, *results), -(-n // _CHUNK))
     return BySplats(means2d, conics, depths, opacities, features, _sum_rows(backgrounds))
@@ -205,19 +205,19 @@ def _unblend_values(touched, state, planes, pair):
 @kernel
 @no_type_check
 def _unblend_tile(
-    begin, end, ranks, slots, records, depth_at, rules, x, y, coordinates, state, planes, local, masks, lasts, pairs
+    begin, end, members, slots, records, depth_at, rules, x, y, coordinates, state, planes, local, masks, lasts, pairs
 ):
     """Take the Gaussians of a tile off again, last one first."""
     stride, width = records.shape[1], pairs.shape[1]
     for stop in range(end, begin, -BATCH):
         start = max(stop - BATCH, begin)
         for j in range(stop - start):
-            localise(ranks, start + j, records, depth_at, x, y, local, j * LOCAL)
+            localise(members, start + j, records, depth_at, x, y, local, j * LOCAL)
             here = load(lasts, 0) >= _F(start + j - begin)
             put(masks, j, bits(both(here, touched_blocks(local, j * LOCAL, rules[0], coordinates))))
         for j in range(stop - start - 1, -1, -1):
             i, touched = start + j, at(masks, j)
-            slot, extra = at(slots, i), at(ranks, i) * stride + N_SHAPE + 4
+            slot, extra = at(slots, i), at(members, i) * stride + N_SHAPE + 4
             if touched == 0:
                 pairs[slot] = _ZERO
                 continue
@@ -242,7 +242,7 @@ def _unblend_tile(
 @kernel
 @no_type_check
 def _unblend_tiles(
-    first, stop, starts, ranks, slots, records, rules, nx, background,
+    first, stop, starts, members, slots, records, rules, nx, background,
     coordinates, alpha, expected, ends, by_image, by_alpha, by_expected, pairs, backgrounds,
 ):  # fmt: skip
     planes = _BY_VALUES + 16 * (records.shape[1] - N_SHAPE)
@@ -256,7 +256,7 @@ def _unblend_tiles(
         )  # fmt: skip
         _last_numbers(ends[tile], lasts)
         _unblend_tile(
-            starts[tile], starts[tile + 1], ranks, slots, records, N_SHAPE + len(background), rules,
+            starts[tile], starts[tile + 1], members, slots, records, N_SHAPE + len(background), rules,
             _F(left) + _MIDDLE, _F(top) + _MIDDLE, coordinates, state, planes, local, masks, lasts, pairs,
         )  # fmt: skip
 
@@ -275,12 +275,12 @@ def _sum_slots(pairs, start, stop, out):
 @kernel
 @no_type_check
 def _sum_pairs(
-    start, stop, order, slot_starts, pairs, records, opacities,
+    start, stop, visible, slot_starts, pairs, records, opacities,
     by_means2d, by_conics, by_depths, by_opacities, by_features,
 ):  # fmt: skip
     sums, channels = scratch(pairs.shape[1]), by_features.shape[1]
     for i in range(start, stop):
-        g, a, b, d = order[i], records[i, 2], records[i, 3], records[i, 4]
+        g, a, b, d = visible[i], records[i, 2], records[i, 3], records[i, 4]
         _sum_slots(pairs, slot_starts[i], slot_starts[i + 1], sums)
         by_opacities[g] = sums[0] / opacities[g]
         by_means2d[g, 0], by_means2d[g, 1] = _F(2) * _LN2 * a * sums[1], _F(2) * _LN2 * (b * sums[1] + d * sums[2])

@@ -34,17 +34,17 @@ def block_coordinates() -> Float32[np.ndarray, " 544"]:
 
 @inlined
 @no_type_check
-def localise(ranks, i, records, depth_at, x, y, local, place):
+def localise(members, i, records, depth_at, x, y, local, place):
     """Write Gaussian ``i`` of a tile relative to the tile's middle (x, y), and ask for those that come soon.
 
     Written are a, b, c, d, e, l of its opacity ``2^(l - u^2 - v^2)``, ``u = a x + b y + c``, ``v = d y + e``; depth,
     half width and x of its centre; one place left free; and its first four values.
     """
     stride = records.shape[1]
-    ahead = at(ranks, min(i + _AHEAD, len(ranks) - 1)) * stride
+    ahead = at(members, min(i + _AHEAD, len(members) - 1)) * stride
     prefetch(records, ahead)
     prefetch(records, ahead + 11)
-    o = at(ranks, i) * stride
+    o = at(members, i) * stride
     a, b, d = at(records, o + 2), at(records, o + 3), at(records, o + 4)
     dx, dy = x - at(records, o), y - at(records, o + 1)
     put(local, place, a)

@@ -83,7 +83,7 @@ def blend(scene: TiledScene, background: Float32[np.ndarray, " c"]) -> Blended:
     alpha, expected, median = (np.empty((h, w), np.float32) for _ in range(3))
     ends = aligned(n_tiles, 2 * TILE * TILE)
     out = Blended(np.empty((h, w, c), np.float32), alpha, expected, median, ends)
-    arrays = (scene.lists.starts, scene.lists.ranks, scene.records, scene.rules, scene.grid.nx, background)
+    arrays = (scene.lists.starts, scene.lists.members, scene.records, scene.rules, scene.grid.nx, background)
     results = (block_coordinates(), out.image, alpha, expected, median, ends)
     size, n_chunks = tile_chunks(scene)
     run_chunks(lambda i: _blend_tiles(i * size, min(n_tiles, (i + 1) * size), *arrays, *results), n_chunks)
@@ -92,12 +92,12 @@ def blend(scene: TiledScene, background: Float32[np.ndarray, " c"]) -> Blended:
 
 @inlined
 @no_type_check
-def _fill_word(start, stop, begin, first, ranks, records, depth_at, rules, x, y, coordinates, local):
+def _fill_word(start, stop, begin, first, members, records, depth_at, rules, x, y, coordinates, local):
     """Write up to 32 Gaussians of a tile relative to its middle (x, y); return their bits in each block's word."""
     words = spread(_ZERO)
     for i in range(start, stop):
         place = (first + i - start) * LOCAL
-        localise(ranks, i, records, depth_at, x, y, local, place)
+        localise(members, i, records, depth_at, x, y, local, place)
         put(local, place + NUMBER, _F(i - begin))
         touched = touched_blocks(local, place, rules[0], coordinates)
         words = mark(words, touched, np.int32(1 << (i - start)))
@@ -156,7 +156,7 @@ def _blend_block(block, words, local, rules, coordinates, state, base, weights):
 
 @kernel
 @no_type_check
-def _add_values(block, words, n, weights, start, ranks, records, state, base):
+def _add_values(block, words, n, weights, start, members, records, state, base):
     """Add the values behind the first four to a block whose ``n`` weights are known."""
     stride = records.shape[1]
     for group in range(4, stride - N_SHAPE, 4):
@@ -167,7 +167,7 @@ def _add_values(block, words, n, weights, start, ranks, records, state, base):
         for k in range(n):
             if word == 0:
                 half, word = 64, _word(words, block, 1)
-            o, weight = at(ranks, start + half + lowest_bit(word)) * stride + N_SHAPE + group, load(weights, k * 16)
+            o, weight = at(members, start + half + lowest_bit(word)) * stride + N_SHAPE + group, load(weights, k * 16)
             word &= word - 1
             v0 = v0 + weight * spread_from(records, o)
             v1 = v1 + weight * spread_from(records, o + 1)
@@ -220,14 +220,16 @@ def _finish_tile(state, planes, top, left, rows, columns, background, image, alp
 @kernel
 @no_type_check
 def _blend_tile(
-    begin, end, ranks, records, depth_at, rules, x, y, alive, coordinates, state, planes, local, words, weights
+    begin, end, members, records, depth_at, rules, x, y, alive, coordinates, state, planes, local, words, weights
 ):
     """Blend one tile, batch after batch, until no light is left."""
     as_bits = words.view(np.uint32)
     for start in range(begin, end, BATCH):
         for part in range(4):
             first, stop = min(start + 32 * part, end), min(start + 32 * part + 32, end)
-            found = _fill_word(first, stop, begin, 32 * part, ranks, records, depth_at, rules, x, y, coordinates, local)
+            found = _fill_word(
+                first, stop, begin, 32 * part, members, records, depth_at, rules, x, y, coordinates, local
+            )
             store(words, part * 16, found)
         left = alive
         while left != 0:
@@ -236,7 +238,7 @@ def _blend_tile(
             base = block * planes
             n, open_ = _blend_block(block, as_bits, local, rules, coordinates, state, base, weights)
             if planes > _VALUES + 64:
-                _add_values(block, as_bits, n, weights, start, ranks, records, state, base)
+                _add_values(block, as_bits, n, weights, start, members, records, state, base)
             if not open_:
                 alive &= ~(1 << block)
         if alive == 0:
@@ -246,7 +248,7 @@ def _blend_tile(
 @kernel
 @no_type_check
 def _blend_tiles(
-    first, stop, starts, ranks, records, rules, nx, background, coordinates, image, alpha, expected, median, ends
+    first, stop, starts, members, records, rules, nx, background, coordinates, image, alpha, expected, median, ends
 ):  # fmt: skip
     channels = len(background)
     planes = _VALUES + 16 * (records.shape[1] - N_SHAPE)
@@ -258,7 +260,7 @@ def _blend_tiles(
         rows, columns = min(TILE, height - top), min(TILE, width - left)
         alive = _start_tile(state, planes, rows, columns)
         _blend_tile(
-            starts[tile], starts[tile + 1], ranks, records, N_SHAPE + channels, rules,
+            starts[tile], starts[tile + 1], members, records, N_SHAPE + channels, rules,
             _F(left) + _MIDDLE, _F(top) + _MIDDLE, alive, coordinates, state, planes, local, words, weights,
         )  # fmt: skip
         _finish_tile(

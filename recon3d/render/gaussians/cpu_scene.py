@@ -1,4 +1,4 @@
-"""What the blending kernels read: visible Gaussians in depth order with precomputed exponents, and their tiles."""
+"""What the blending kernels read: visible Gaussians with precomputed exponents, and their tiles."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Float32, Int32
 
 from recon3d.core.kernels import kernel, run_chunks
-from recon3d.render.gaussians.cpu_simd import aligned, at, prefetch, put
+from recon3d.render.gaussians.cpu_simd import aligned, at, put
 from recon3d.render.gaussians.cpu_tiles import TileGrid, TileLists, bin_ellipses, depth_order
 from recon3d.render.gaussians.options import RasterOptions
 
 TILE = 16  # pixels
 N_SHAPE = 8  # numbers of a record before its values
-_CHUNK, _AHEAD = 8192, 16
+_CHUNK = 8192
 _HALF_LOG2_E = 0.5 * 1.4426950408889634
 _LEAST_ALPHA = 1e-6  # no weaker Gaussian can be seen
 
@@ -44,13 +44,13 @@ class Splats:
 
 @dataclass(frozen=True, eq=False)
 class TiledScene:
-    """Visible Gaussians in depth order and the tiles they touch.
+    """Visible Gaussians and the tiles they touch.
 
     The opacity of a Gaussian at an offset (dx, dy) from its centre is ``2^(l - u^2 - v^2)`` with ``u = a dx + b dy``
     and ``v = d dy``: the Cholesky factor of its conic, which loses nothing however thin the Gaussian is.
 
     Args:
-        order: indices of the Gaussians, ``[n]``.
+        visible: indices of the Gaussians, ``[n]``.
         records: centre x, y, then a, b, d, l, half width and half height of the visible ellipse; from place 8 on the
             features and the depth, filled up with zeros to a multiple of four, ``[n,8+v]``.
         lists: the Gaussians of each tile.
@@ -60,7 +60,7 @@ class TiledScene:
         rules: binary logarithms of the least and the greatest alpha; and the least transmittance, ``[3]``.
     """
 
-    order: Int32[np.ndarray, " n"]
+    visible: Int32[np.ndarray, " n"]
     records: Float32[np.ndarray, "n v"]
     lists: TileLists
     grid: TileGrid
@@ -70,24 +70,25 @@ class TiledScene:
 
 
 def tile_scene(splats: Splats, width: int, height: int, options: RasterOptions) -> TiledScene:
-    """Return the visible Gaussians in depth order with their tiles.
+    """Return the visible Gaussians with their tiles.
 
     Raises:
         ResourceError: there are too many pairs of Gaussians and tiles.
     """
     least = max(options.min_alpha, _LEAST_ALPHA)
-    order = depth_order(splats.depths, _visible(splats, least))
-    n, c = len(order), splats.features.shape[1]
+    visible = _visible(splats, least)
+    n, c = len(visible), splats.features.shape[1]
     records = aligned(n, N_SHAPE + 4 * (c // 4 + 1))
     boxes = np.empty((n, 2), np.float32)
-    arrays = (order, splats.means2d, splats.conics, splats.depths, splats.radii, splats.opacities, splats.features)
+    arrays = (visible, splats.means2d, splats.conics, splats.depths, splats.radii, splats.opacities, splats.features)
     run_chunks(
         lambda i: _shape_chunk(i * _CHUNK, min(n, (i + 1) * _CHUNK), *arrays, log2(least), records, boxes),
         -(-n // _CHUNK),
     )
     rules = np.array([log2(least), log2(options.max_alpha), options.min_transmittance], np.float32)
     grid = TileGrid(TILE, -(-width // TILE), -(-height // TILE))
-    return TiledScene(order, records, bin_ellipses(records, boxes, grid), grid, width, height, rules)
+    lists = bin_ellipses(records, boxes, depth_order(splats.depths[visible]), grid)
+    return TiledScene(visible, records, lists, grid, width, height, rules)
 
 
 def _visible(splats: Splats, least: float) -> Int32[np.ndarray, " n"]:
@@ -111,17 +112,10 @@ def _select(radii, opacities, conics, least, index):
 
 @kernel
 @no_type_check
-def _shape_chunk(start, stop, order, means2d, conics, depths, radii, opacities, features, log_least, records, boxes):
+def _shape_chunk(start, stop, visible, means2d, conics, depths, radii, opacities, features, log_least, records, boxes):
     channels, stride = features.shape[1], records.shape[1]
     for i in range(start, stop):
-        ahead = np.int64(at(order, min(i + _AHEAD, stop - 1)))
-        prefetch(means2d, 2 * ahead)
-        prefetch(conics, 3 * ahead)
-        prefetch(depths, ahead)
-        prefetch(opacities, ahead)
-        prefetch(radii, 2 * ahead)
-        prefetch(features, channels * ahead)
-        g, o = np.int64(at(order, i)), i * stride
+        g, o = np.int64(at(visible, i)), i * stride
         a, b, c = float(at(conics, 3 * g)), float(at(conics, 3 * g + 1)), float(at(conics, 3 * g + 2))
         determinant, inverse = a * c - b * b, 1.0 / a
         strength = log2(float(at(opacities, g)))

@@ -11,11 +11,11 @@ from jaxtyping import Float32, Int32, Int64
 
 from recon3d.core.errors import ResourceError
 from recon3d.core.kernels import exact_kernel, kernel, run_chunks
-from recon3d.render.gaussians.cpu_simd import at, inlined, put
+from recon3d.render.gaussians.cpu_simd import at, inlined, prefetch, put
 
 MAX_PAIRS = 1 << 27  # of Gaussians and tiles
 _CHUNK, _CHUNKS = 8192, 32  # least number of Gaussians in a chunk of the counting sort, and greatest number of chunks
-_DIGIT_BITS = 11
+_DIGIT_BITS, _AHEAD = 11, 16
 _ZERO, _HALF = np.float32(0), np.float32(0.5)
 _SLACK = 1e-3  # px; a box that is a little too large costs nothing, one that is too small loses a pixel
 
@@ -35,13 +35,13 @@ class TileLists:
 
     Args:
         starts: where the list of each tile begins, row by row, and where the last one ends, ``[tiles + 1]``.
-        ranks: places in depth order, tile after tile, ``[pairs]``.
-        slots: places of the same pairs when they are ordered by Gaussian, ``[pairs]``.
-        slot_starts: where the slots of each Gaussian in depth order begin, and where the last ones end, ``[n + 1]``.
+        members: indices of records, tile after tile, ``[pairs]``.
+        slots: places of the same pairs when they are ordered by record, ``[pairs]``.
+        slot_starts: where the slots of each record begin, and where the last ones end, ``[n + 1]``.
     """
 
     starts: Int64[np.ndarray, " tiles_1"]
-    ranks: Int32[np.ndarray, " pairs"]
+    members: Int32[np.ndarray, " pairs"]
     slots: Int32[np.ndarray, " pairs"]
     slot_starts: Int64[np.ndarray, " n_1"]
 
@@ -71,28 +71,35 @@ def tile_lists(
     Raises:
         ResourceError: there are too many pairs of Gaussians and tiles.
     """
-    order = depth_order(depths, np.flatnonzero((radii > 0).all(1)).astype(np.int32))
-    records = np.zeros((len(order), 8), np.float32)
-    records[:, :2] = means2d[order]
-    lists = bin_ellipses(records, radii[order].astype(np.float32), TileGrid(tile_size, tiles_x, tiles_y))
-    return lists.starts, order[lists.ranks]
+    visible = np.flatnonzero((radii > 0).all(1)).astype(np.int32)
+    records = np.zeros((len(visible), 8), np.float32)
+    records[:, :2] = means2d[visible]
+    order, boxes = depth_order(depths[visible]), radii[visible].astype(np.float32)
+    lists = bin_ellipses(records, boxes, order, TileGrid(tile_size, tiles_x, tiles_y))
+    return lists.starts, visible[lists.members]
 
 
-def depth_order(depths: Float32[np.ndarray, " g"], visible: Int32[np.ndarray, " n"]) -> Int32[np.ndarray, " n"]:
-    """Return the indices ``visible`` by increasing depth; equal depths keep their order."""
-    keys, order = _sortable(depths, visible), visible
+def depth_order(depths: Float32[np.ndarray, " n"]) -> Int32[np.ndarray, " n"]:
+    """Return the indices by increasing depth; equal depths keep their order."""
+    keys, order = _sortable(depths), np.arange(len(depths), dtype=np.int32)
     for digit in range(-(-32 // _DIGIT_BITS)):
         keys, order = _sort_digit(keys, order, digit * _DIGIT_BITS)
     return order
 
 
-def bin_ellipses(records: Float32[np.ndarray, "n v"], boxes: Float32[np.ndarray, "n 2"], grid: TileGrid) -> TileLists:
-    """Return the tile lists of Gaussians that are in depth order.
+def bin_ellipses(
+    records: Float32[np.ndarray, "n v"],
+    boxes: Float32[np.ndarray, "n 2"],
+    order: Int32[np.ndarray, " n"],
+    grid: TileGrid,
+) -> TileLists:
+    """Return the tile lists of Gaussians, each list in the same order.
 
     Args:
         records: as in :class:`~recon3d.render.gaussians.cpu_scene.TiledScene`; where the half height is 0 only the box
             counts, ``[n,v]``.
         boxes: half sizes of boxes in pixels: a Gaussian only touches tiles that its box touches, ``[n,2]``.
+        order: the Gaussians, nearest first, ``[n]``.
         grid: the tiles.
 
     Raises:
@@ -105,9 +112,8 @@ def bin_ellipses(records: Float32[np.ndarray, "n v"], boxes: Float32[np.ndarray,
     spans: list[Int32[np.ndarray, "rows 4"]] = [np.empty((0, 4), np.int32)] * n_chunks
 
     def find(i: int) -> None:
-        part = slice(i * step, min(n, (i + 1) * step))
-        spans[i] = _find_spans(records[part], boxes[part], grid.size, grid.nx, grid.ny)
-        _count_spans(spans[i], slot_starts[part.start + 1 : part.stop + 1], counts[i])
+        spans[i] = _find_spans(records, boxes, order[i * step : (i + 1) * step], grid.size, grid.nx, grid.ny)
+        _count_spans(spans[i], slot_starts[1:], counts[i])
 
     run_chunks(find, n_chunks)
     np.cumsum(slot_starts, out=slot_starts)
@@ -117,23 +123,23 @@ def bin_ellipses(records: Float32[np.ndarray, "n v"], boxes: Float32[np.ndarray,
         raise ResourceError("too many Gaussians overlap the image", got=f"{n_pairs} pairs", expected=MAX_PAIRS, fix=fix)
     starts = np.concatenate([[0], np.cumsum(counts.sum(0))])
     places = starts[:-1] + np.cumsum(counts, 0) - counts
-    ranks, slots = np.empty(n_pairs, np.int32), np.empty(n_pairs, np.int32)
+    members, slots = np.empty(n_pairs, np.int32), np.empty(n_pairs, np.int32)
 
     def fill(i: int) -> None:
-        _fill_tiles(i * step, spans[i], slot_starts, places[i], ranks, slots)
+        _fill_tiles(spans[i], slot_starts, places[i], members, slots)
 
     run_chunks(fill, n_chunks)
-    return TileLists(starts, ranks, slots, slot_starts)
+    return TileLists(starts, members, slots, slot_starts)
 
 
 @exact_kernel
 @no_type_check
-def _sortable(depths, index):
+def _sortable(depths):
     """Return numbers that sort as the depths do: floats compare like integers once negative ones are turned round."""
-    keys = np.empty(len(index), np.uint32)
+    keys = np.empty(len(depths), np.uint32)
     values = depths.view(np.uint32)
-    for i in range(len(index)):
-        bits = values[index[i]]
+    for i in range(len(depths)):
+        bits = values[i]
         keys[i] = ~bits if bits >> 31 else bits | np.uint32(0x80000000)
     return keys
 
@@ -217,11 +223,16 @@ def _slab(records, o, low, high):
 
 @kernel
 @no_type_check
-def _find_spans(records, boxes, size, nx, ny):
+def _find_spans(records, boxes, order, size, nx, ny):
     """Return the tiles that each Gaussian touches, row of tiles by row: Gaussian, first tile, behind the last, 0."""
-    spans, n = np.empty((2 * len(records) + 16, 4), np.int32), 0
-    for i in range(len(records)):
-        o = i * records.shape[1]
+    spans, n, stride = np.empty((2 * len(order) + 16, 4), np.int32), 0, records.shape[1]
+    for place in range(len(order)):
+        ahead = np.int64(at(order, min(place + _AHEAD, len(order) - 1)))
+        prefetch(records, ahead * stride)
+        prefetch(records, ahead * stride + 7)
+        prefetch(boxes, ahead * 2)
+        i = np.int64(at(order, place))
+        o = i * stride
         left, right, top, bottom = _tile_box(records, o, boxes, i, size, nx, ny)
         if n + bottom - top > len(spans):
             larger = np.empty((2 * len(spans) + bottom - top, 4), np.int32)
@@ -256,15 +267,15 @@ def _count_spans(spans, widths, counts):
 
 @kernel
 @no_type_check
-def _fill_tiles(first, spans, slot_starts, places, ranks, slots):
+def _fill_tiles(spans, slot_starts, places, members, slots):
     slot, owner = 0, -1
     for i in range(len(spans)):
         if at(spans, 4 * i) != owner:
             owner = np.int64(at(spans, 4 * i))
-            slot = at(slot_starts, first + owner)
+            slot = at(slot_starts, owner)
         for tile in range(at(spans, 4 * i + 1), at(spans, 4 * i + 2)):
             place = at(places, tile)
             put(places, tile, place + 1)
-            put(ranks, place, np.int32(first + owner))
+            put(members, place, np.int32(owner))
             put(slots, place, np.int32(slot))
             slot += 1
