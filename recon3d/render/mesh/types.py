@@ -31,7 +31,12 @@ class Mesh:
 
     def __post_init__(self) -> None:
         v = len(self.vertices)
-        for name, shape in {"vertices": (v, 3), "faces": (len(self.faces), 3), "normals": (v, 3), "rgb": (v, 3)}.items():
+        for name, shape in {
+            "vertices": (v, 3),
+            "faces": (len(self.faces), 3),
+            "normals": (v, 3),
+            "rgb": (v, 3),
+        }.items():
             value = getattr(self, name)
             if value is not None and value.shape != shape:
                 raise ShapeError(f"Mesh.{name} has the wrong shape", got=value.shape, expected=shape)
