@@ -92,6 +92,8 @@ class DenseStages:
         self.cameras = scene.pinhole_cameras[originals].pinhole()
         self.points = _renumbered(scene.points, originals, len(scene.cameras))
         self.inputs = {"images": images.key, "keys": list(self.keys)}
+        out = held_out(self.keys, settings.options.splats.holdout) if settings.wants("splats") else ()
+        self.optimised = np.array([key not in out for key in self.keys], np.bool_)
         self.done: dict[str, StageResult] = {}
 
     def execute(self) -> None:
@@ -139,12 +141,14 @@ class DenseStages:
 
         def build(folder: Path) -> dict[str, Any]:
             photos = self.sized(options.max_image_size)
+            images, masks = list(photos.images), list(photos.masks)
             maps = estimate_depth(
-                list(photos.images), photos.cameras, self.points, options, self.work.progress, list(photos.masks)
+                images, photos.cameras, self.points, options, self.work.progress, masks, self.optimised
             )
             return self._keep_depth(folder, maps, photos, {"source": "stereo", "n_sources": options.n_sources})
 
-        return self.work.stage("depth", {**self.inputs, "stereo": asdict(options)}, build)
+        inputs = {**self.inputs, "stereo": asdict(options), "may_help": self.optimised.tolist()}
+        return self.work.stage("depth", inputs, build)
 
     def depth_of_splats(self) -> StageResult:
         """Depth maps and dense points from the splats."""
@@ -212,8 +216,7 @@ class DenseStages:
 
     def _start_points(self, depth: StageResult | None, photos: SizedPhotos) -> tuple[Any, Any, Any]:
         """Return positions, colours and normals to start from; photos that are kept out give none."""
-        out = held_out(self.keys, self.settings.options.splats.holdout)
-        rows = np.array([row for row, key in enumerate(self.keys) if key not in out], np.int64)
+        rows = np.flatnonzero(self.optimised)
         if depth is None or depth.value["metrics"]["source"] == "splats":
             return self.points.xyz, self.points.rgb, None
         folder, cameras = depth.folder, self.cameras[rows]

@@ -39,6 +39,7 @@ def estimate_depth(
     options: StereoOptions | None = None,
     progress: Progress | None = None,
     masks: list[Bool[np.ndarray, "_h _w"] | None] | None = None,
+    may_help: Bool[np.ndarray, " n"] | None = None,
 ) -> list[DepthMap]:
     """Estimate the depth of every pixel of every photo by matching it against its neighbours.
 
@@ -49,6 +50,8 @@ def estimate_depth(
         options: what to trade.
         progress: where to report.
         masks: per photo, True where a depth is wanted; None = everywhere.
+        may_help: photos that others are matched against, ``[n]``; a photo that is kept out to measure something still
+            gets a depth map of its own. None = all.
 
     Returns:
         One depth map per photo, of the size of :func:`stereo_cameras`, with normals; empty where no neighbour overlaps.
@@ -59,7 +62,7 @@ def estimate_depth(
     The same photos give the same bits on any number of threads. Needs about 45 bytes per pixel of all photos.
     """
     _check(images, cameras, masks)
-    work = prepare(images, cameras, points, options or StereoOptions(), masks)
+    work = prepare(images, cameras, points, options or StereoOptions(), masks, may_help)
     n = len(images)
     maps: dict[int, DepthMap] = {}
     with (progress or Progress()).stage("stereo", 3 * n) as stage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from recon3d.render.cameras import Cameras
 from recon3d.scene import Points
@@ -33,7 +33,23 @@ class ViewPlan:
     depth_z: Float64[np.ndarray, " p"]
 
 
-def plan_views(cameras: Cameras, points: Points, n_sources: int, depth_margin: float) -> list[ViewPlan]:
+@dataclass(frozen=True, eq=False)
+class _Capture:
+    """What all plans share: cameras, points, where the observations of each point begin, and who may be a source."""
+
+    cameras: Cameras
+    points: Points
+    first: Int64[np.ndarray, " q"]
+    may_help: Bool[np.ndarray, " n"]
+
+
+def plan_views(
+    cameras: Cameras,
+    points: Points,
+    n_sources: int,
+    depth_margin: float,
+    may_help: Bool[np.ndarray, " n"] | None = None,
+) -> list[ViewPlan]:
     """Choose the neighbours and the depth range of every photo.
 
     A neighbour counts for every common sparse point by its triangulation angle (3 to 20 degrees are best) and by how
@@ -44,6 +60,7 @@ def plan_views(cameras: Cameras, points: Points, n_sources: int, depth_margin: f
         points: sparse points whose ``obs_view`` indexes ``cameras``.
         n_sources: neighbours per photo.
         depth_margin: factor that widens the range of the sparse depths on both sides.
+        may_help: which photos may be sources of others, ``[n]``; None = all.
 
     Returns:
         One plan per camera; without sources where nothing overlaps.
@@ -51,46 +68,41 @@ def plan_views(cameras: Cameras, points: Points, n_sources: int, depth_margin: f
     by_view = np.argsort(points.obs_view, kind="stable")
     bounds = np.searchsorted(points.obs_view[by_view], np.arange(len(cameras) + 1))
     first = np.searchsorted(points.obs_point, np.arange(len(points) + 1))
-    plans = []
+    helpers = np.ones(len(cameras), np.bool_) if may_help is None else may_help
+    capture, plans = _Capture(cameras, points, first, helpers), []
     for view in range(len(cameras)):
         seen = np.unique(points.obs_point[by_view[bounds[view] : bounds[view + 1]]]).astype(np.int64)
-        plans.append(_plan(view, seen, first, cameras, points, n_sources, depth_margin))
+        plans.append(_plan(view, seen, capture, n_sources, depth_margin))
     return plans
 
 
 def _plan(
     view: int,
     seen: Int64[np.ndarray, " p"],
-    first: Int64[np.ndarray, " q"],
-    cameras: Cameras,
-    points: Points,
+    capture: _Capture,
     n_sources: int,
     depth_margin: float,
 ) -> ViewPlan:
+    cameras, points = capture.cameras, capture.points
     xy, depth_z = cameras.project(points.xyz[seen], np.full(len(seen), view))
     inside = (depth_z > 0) & (xy > 0).all(1) & (xy[:, 0] < cameras.width[view]) & (xy[:, 1] < cameras.height[view])
     seen, xy, depth_z = seen[inside], xy[inside], depth_z[inside]
     if len(seen) < MIN_SHARED:
         return ViewPlan(np.zeros(0, np.int64), (0.0, 0.0), xy, depth_z)
     near, far = np.percentile(depth_z, [0.5, 99.5])
-    sources = _choose(view, seen, first, cameras, points, n_sources)
+    sources = _choose(view, seen, capture, n_sources)
     return ViewPlan(sources, (float(near / depth_margin), float(far * depth_margin)), xy, depth_z)
 
 
-def _choose(
-    view: int,
-    seen: Int64[np.ndarray, " p"],
-    first: Int64[np.ndarray, " q"],
-    cameras: Cameras,
-    points: Points,
-    n_sources: int,
-) -> Int64[np.ndarray, " s"]:
+def _choose(view: int, seen: Int64[np.ndarray, " p"], capture: _Capture, n_sources: int) -> Int64[np.ndarray, " s"]:
     """Choose greedily by the summed weight of common points, each worth less the more often it is covered."""
+    cameras, points, first = capture.cameras, capture.points, capture.first
     counts = first[seen + 1] - first[seen]
     local = np.repeat(np.arange(len(seen)), counts)
     rows = np.repeat(first[seen] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts) + np.arange(counts.sum())
     other = points.obs_view[rows].astype(np.int64)
-    local, other = local[other != view], other[other != view]
+    usable = (other != view) & capture.may_help[other]
+    local, other = local[usable], other[usable]
     weight = _pair_weight(view, other, points.xyz[seen][local], cameras)
     n = len(cameras)
     total = np.bincount(other, weight, n)

@@ -113,9 +113,10 @@ def prepare(
     points: Points,
     options: StereoOptions,
     masks: list[Bool[np.ndarray, "_h _w"] | None] | None,
+    may_help: Bool[np.ndarray, " n"] | None = None,
 ) -> Work:
     """Choose neighbours and build the pyramids."""
-    plans = plan_views(cameras.pinhole(), points, options.n_sources, options.depth_margin)
+    plans = plan_views(cameras.pinhole(), points, options.n_sources, options.depth_margin, may_help)
     reduced = reduced_cameras(cameras.pinhole(), options.max_image_size)
     sizes = list(zip(reduced.width.tolist(), reduced.height.tolist(), strict=True))
     pyramids = [grey_pyramid(image, *size) for image, size in zip(images, sizes, strict=True)]

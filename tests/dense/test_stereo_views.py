@@ -93,3 +93,9 @@ def test_sparse_points_are_where_the_photo_sees_them() -> None:
     plan = plan_views(cameras_at([0.0, 1.0]), points, 5, 1.2)[1]
     np.testing.assert_allclose(plan.depth_z, 10 + points.xyz[:, 2])
     np.testing.assert_allclose(plan.xy[:, 0], 100 + 100 * (points.xyz[:, 0] - 1.0) / plan.depth_z)
+
+
+def test_a_photo_that_may_not_help_is_nobodys_neighbour_but_has_neighbours() -> None:
+    cameras, points = cameras_at([0.0, 1.0, 2.0]), points_seen([[0, 1, 2]] * 20)
+    plans = plan_views(cameras, points, 5, 1.2, np.array([True, False, True]))
+    assert [sorted(plan.sources.tolist()) for plan in plans] == [[2], [0, 2], [0]]
