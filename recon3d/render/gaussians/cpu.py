@@ -21,9 +21,9 @@ from recon3d.render.gaussians.cpu_projection import (
     PinholeCamera,
     Projected,
     pinhole_camera,
-    project_backward,
     project_forward,
 )
+from recon3d.render.gaussians.cpu_projection_backward import project_backward
 from recon3d.render.gaussians.cpu_scene import Splats, tile_scene
 from recon3d.render.gaussians.options import ProjectionOptions, RasterOptions
 from recon3d.render.gaussians.types import Projection

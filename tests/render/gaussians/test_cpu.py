@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recon3d.core.kernels import threads
-from recon3d.render.gaussians import cpu, cpu_projection, reference, reference_raster
+from recon3d.render.gaussians import cpu, cpu_projection, cpu_projection_backward, reference, reference_raster
 from recon3d.render.gaussians.options import ProjectionOptions, RasterOptions
 from recon3d.render.gaussians.types import Projection
 
@@ -124,7 +124,8 @@ def test_needles_lose_less_than_the_plain_formula() -> None:
 
 @pytest.mark.parametrize("antialiased", [False, True])
 def test_bits_do_not_depend_on_the_threads(monkeypatch: pytest.MonkeyPatch, antialiased: bool) -> None:
-    monkeypatch.setattr(cpu_projection, "CHUNK", 16)
+    for home in (cpu_projection, cpu_projection_backward):
+        monkeypatch.setattr(home, "CHUNK", 16)
     given = scene(200)
     results = []
     for n_threads in (1, 2, 5):
