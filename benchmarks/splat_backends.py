@@ -80,7 +80,7 @@ def train(inputs: SplatInputs, options: Comparison, backend: Literal["numba", "t
 def main() -> None:
     options = tyro.cli(Comparison)
     inputs = scene(options)
-    print(machine_card())
+    print(machine_card(("recon3d", "torch", "numba")))
     print("| back end | PSNR per seed | mean PSNR | CPU s per run |\n|---|---|---|---|")
     means = []
     for backend in ("numba", "torch"):

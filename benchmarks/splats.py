@@ -165,7 +165,11 @@ def main() -> None:
     for row in runs(job):
         sys.stderr.write(json.dumps(row) + "\n")
         rows.append(row)
-    print(json.dumps({"machine": machine_card(), "rows": rows}) if job.json else f"{machine_card()}\n\n{table(rows)}")
+    print(
+        json.dumps({"machine": machine_card(("recon3d", "torch", "numba")), "rows": rows})
+        if job.json
+        else f"{machine_card(('recon3d', 'torch', 'numba'))}\n\n{table(rows)}"
+    )
 
 
 if __name__ == "__main__":

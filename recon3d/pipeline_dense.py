@@ -157,7 +157,8 @@ class DenseStages:
 
         def build(folder: Path) -> dict[str, Any]:
             photos = self.sized(size)
-            maps = list(splat_depth(load_gaussians(splats.folder / SPLATS), photos.cameras))
+            antialiased = self.settings.options.splats.antialiased
+            maps = splat_depth(load_gaussians(splats.folder / SPLATS), photos.cameras, antialiased=antialiased)
             return self._keep_depth(folder, maps, photos, {"source": "splats"})
 
         return self.work.stage("depth", {"splats": splats.key, "size": size}, build)

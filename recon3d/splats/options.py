@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
+
+import tyro
 
 from recon3d.core.errors import UsageError
 
@@ -45,7 +47,7 @@ class SplatOptions:
     max_gaussians: int = 80_000
     max_image_size: int = 1024
     sh_degree: int = 3
-    holdout: str = "auto"
+    holdout: Annotated[str, tyro.conf.arg(aliases=("--holdout",))] = "auto"
     exposure: bool = True
     refine_poses: bool = False
     antialiased: bool = True

@@ -113,10 +113,16 @@ def _rows(kind: Any, prefix: str, group: str = "") -> Iterator[_Row]:
         elif _required(field):
             yield _Row(group, _positional(name, hint), documents.get(name, ""), is_positional=True)
         else:
-            flag, where = prefix + name.replace("_", "-"), _SHARED if name in inherited else group
+            flag, where = _flag(prefix, name, hint), _SHARED if name in inherited else group
             yield _option(flag, bare, _default(field), documents.get(name, ""), where)
     for inner, bare, document in nested:
         yield from _rows(bare, inner, f"{inner.rstrip('.')}: {document.rstrip('.')}" if inner else group)
+
+
+def _flag(prefix: str, name: str, hint: Any) -> str:
+    """Return the name of an option without its dashes: its first alias where it has one."""
+    aliases = (alias for extra in getattr(hint, "__metadata__", ()) for alias in getattr(extra, "aliases", None) or ())
+    return next(aliases, prefix + name.replace("_", "-")).removeprefix("--")
 
 
 def _inherited(kind: Any) -> set[str]:

@@ -37,11 +37,11 @@ class Entry:
 
 
 COMMANDS = {
-    "reconstruct": Entry("recon3d.apps.cli.reconstruct", "Reconstruct", "photos to cameras, points and a report"),
+    "reconstruct": Entry("recon3d.apps.cli.reconstruct", "Reconstruct", "photos to cameras, depth, splats, a mesh and a report"),
     "render": Entry("recon3d.apps.cli.render", "Render", "pictures and videos of the splats of an output folder"),
     "info": Entry("recon3d.apps.cli.info", "Info", "say what an output folder, model or point file holds"),
     "export": Entry("recon3d.apps.cli.export", "Export", "write an output folder in another format"),
-    "evaluate": Entry("recon3d.apps.cli.evaluate", "Evaluate", "compare cameras with ground truth"),
+    "evaluate": Entry("recon3d.apps.cli.evaluate", "Evaluate", "compare cameras, depth and surfaces with ground truth"),
     "doctor": Entry("recon3d.apps.cli.doctor", "Doctor", "say what this machine offers and what is missing"),
 }
 _EXIT_CODES = """\

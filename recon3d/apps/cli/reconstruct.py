@@ -1,4 +1,4 @@
-"""`recon3d reconstruct`: photos in, an output folder with cameras, points and a report out."""
+"""`recon3d reconstruct`: photos in, an output folder with cameras, depth, splats, a mesh and a report out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recon3d.pipeline import ReconstructOptions, reconstruct
 
 @dataclass(frozen=True, kw_only=True)
 class Reconstruct(Command):
-    """Find cameras and points from photos, and write them with a report into a folder.
+    """Turn photos into cameras, depth maps, splats and a mesh, and write them with a report into a folder.
 
     Args:
         photos: a folder, photos, a glob in quotes, or a video.
