@@ -12,7 +12,7 @@ from recon3d.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from recon3d.splats.holdout import held_out as held_out
-    from recon3d.splats.options import Preset as Preset, SplatOptions as SplatOptions, preset as preset
+    from recon3d.splats.options import SplatOptions as SplatOptions, preset as preset
     from recon3d.splats.train import optimise_splats as optimise_splats
     from recon3d.splats.types import SplatInputs as SplatInputs, SplatResult as SplatResult
 
@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "holdout": ["held_out"],
-        "options": ["Preset", "SplatOptions", "preset"],
+        "options": ["SplatOptions", "preset"],
         "train": ["optimise_splats"],
         "types": ["SplatInputs", "SplatResult"],
     },

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from recon3d.render.gaussians.cameras import CameraTensors as CameraTensors
     from recon3d.render.gaussians.files import load_gaussians as load_gaussians, save_gaussians as save_gaussians
     from recon3d.render.gaussians.options import (
-        GaussianBackend as GaussianBackend,
         ProjectionOptions as ProjectionOptions,
         RasterOptions as RasterOptions,
     )
@@ -30,7 +29,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "cameras": ["CameraTensors"],
         "files": ["load_gaussians", "save_gaussians"],
-        "options": ["GaussianBackend", "ProjectionOptions", "RasterOptions"],
+        "options": ["ProjectionOptions", "RasterOptions"],
         "projection": ["project"],
         "rasterization": ["rasterize", "rasterize_projected"],
         "types": ["Gaussians", "Projection", "Rasterization"],
