@@ -11,7 +11,7 @@ INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt $(PIP_FLAGS)
 .PHONY: demo test lint docs public-names clean
 
 demo: $(VENV)/.installed
-	$(BIN)/recon3d reconstruct data/demo_photos --out demo_out
+	$(BIN)/recon3d reconstruct data/demo_photos --out demo_out --preset draft
 	@echo "The report is $(CURDIR)/demo_out/report.html"
 
 test: lint docs
