@@ -33,7 +33,7 @@ from recon3d.evaluation.depth import evaluate_depth, find_true_depth, read_depth
 from recon3d.evaluation.truth import Truth, read_truth
 from recon3d.render.cameras import undistort
 from recon3d.scene import Scene
-from recon3d.scene_io import safe_stem
+from recon3d.scene_io import output_name
 
 HERE = Path(__file__).resolve().parent
 DATASETS = Path(os.environ.get("RECON3D_DATASETS", HERE.parents[1] / "shared" / "datasets"))
@@ -62,9 +62,8 @@ class Benchmark:
 
 def load_photos(scene: Scene) -> list[np.ndarray]:
     """Return the undistorted photos of a scene folder."""
-    assert scene.root is not None
-    files = {path.stem: path for path in (scene.root / "images").iterdir()}
-    return [np.asarray(Image.open(files[safe_stem(view.key)]).convert("RGB")) for view in scene.registered]
+    folder = Path(scene.root or ".") / "images"
+    return [np.asarray(Image.open(folder / output_name(view.key)).convert("RGB")) for view in scene.registered]
 
 
 def true_pairs(scene: Scene, maps: list[DepthMap], truth: Truth, folder: Path, options: StereoOptions) -> Any:
@@ -89,9 +88,8 @@ def true_pairs(scene: Scene, maps: list[DepthMap], truth: Truth, folder: Path, o
 
 def quality(scene: Scene, maps: list[DepthMap], options: Benchmark) -> dict[str, Any]:
     """Errors against the truth of the set that the scene folder is named after, and how well sigma predicts them."""
-    assert scene.root is not None
     result: dict[str, Any] = {"coverage": float(np.mean([m.coverage for m in maps]))}
-    gt = options.data / scene.root.resolve().name / "gt"
+    gt = options.data / Path(scene.root or ".").resolve().name / "gt"
     if not (gt / "depth").is_dir():
         return result
     truth = read_truth(gt / "cameras.json")

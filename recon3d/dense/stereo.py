@@ -7,13 +7,14 @@ refinement at half and full size, where agreement with the neighbours counts too
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from recon3d.core.errors import ShapeError
 from recon3d.core.kernels import run_chunks
 from recon3d.core.progress import Progress
 from recon3d.dense.stereo_consistency import Agreement, confirm, confirmed_depth, remove_small_regions
 from recon3d.dense.stereo_geometry import plane_normals, reduced_cameras
+from recon3d.dense.stereo_images import BORDER
 from recon3d.dense.stereo_initial import upsampled_field
 from recon3d.dense.stereo_options import StereoOptions
 from recon3d.dense.stereo_patchmatch import choose, sweep
@@ -111,7 +112,7 @@ def _match(work: Work, view: int) -> None:
         reference, sources = work.reference(view, level), work.sources(view, level, True, False)
         search = work.search(view, level)
         if level < coarsest:
-            field = choose(upsampled_field(field, *work.pyramids[view][level].shape)[None], reference, sources, search)
+            field = _finer(field, reference)
             sweep(field, reference, sources, search._replace(seed=work.seed(view, level, "match")))
             continue
         search = search._replace(ranked=False, n_random=3, step_slope=np.float32(0.5))
@@ -128,16 +129,24 @@ def _refine(work: Work, view: int) -> np.ndarray:
     if not len(work.plans[view].sources):
         return np.zeros((*shape, 4), np.float32)
     field = work.fields[view].copy()
-    level = work.levels[view]
+    level, reference = work.levels[view], work.reference(view, 0)
     weight = np.float32(work.options.consistency_weight)
     if level:
         search = work.search(view, level)._replace(weight=weight, seed=work.seed(view, level, "refine"))
         sweep(field, work.reference(view, level), work.sources(view, level, True, True), search)
-        field = upsampled_field(field, *shape)
+        field = _finer(field, reference)
     search = work.search(view, 0)._replace(weight=weight, same_px=np.float32(0.25))
-    spread = polish(field, work.reference(view, 0), work.sources(view, 0, True, True), search)
+    spread = polish(field, reference, work.sources(view, 0, True, True), search)
     field, work.spreads[view] = smooth(field, spread)
     return field
+
+
+def _finer(field: Float32[np.ndarray, "h w 4"], reference: Float32[np.ndarray, "hp wp"]) -> np.ndarray:
+    """Carry a field to the next finer scale; masked pixels, -1 in the padded reference, get no plane."""
+    inner = reference[BORDER:-BORDER, BORDER:-BORDER]
+    fine = upsampled_field(field, *inner.shape)
+    fine[inner < 0] = 0.0, 0.0, 0.0, np.inf
+    return fine
 
 
 def _finish(work: Work, view: int) -> DepthMap:

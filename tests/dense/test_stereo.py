@@ -149,6 +149,13 @@ def test_masked_pixels_stay_empty() -> None:
     assert (found[2].depth_z[:, 40:] > 0).mean() > 0.7
 
 
+def test_masks_hold_at_every_scale() -> None:
+    mask = np.random.default_rng(0).random((128, 160)) < 0.8
+    found = estimate_depth(LARGE.photos(), LARGE.cameras(), LARGE.points(), masks=[None, None, mask, None, None])
+    assert (found[MIDDLE].depth_z[~mask] == 0).all()
+    assert (found[MIDDLE].depth_z[mask] > 0).mean() > 0.6
+
+
 def test_large_photos_are_reduced() -> None:
     options = StereoOptions(max_image_size=120)
     found = solve(LARGE, options)[MIDDLE]
