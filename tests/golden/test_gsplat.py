@@ -15,7 +15,6 @@ from torch import Tensor
 from recon3d.core.errors import UsageError
 from recon3d.render.gaussians import (
     CameraTensors,
-    GaussianBackend,
     Gaussians,
     ProjectionOptions,
     Rasterization,
@@ -26,6 +25,7 @@ from recon3d.render.gaussians import (
     reference,
     reference_raster,
 )
+from recon3d.render.gaussians.options import GaussianBackend
 from recon3d.render.spherical_harmonics import spherical_harmonics
 
 pytestmark = pytest.mark.golden

@@ -8,7 +8,7 @@ from hypothesis import given, strategies as st
 from torch import Tensor
 
 from recon3d.core.errors import UsageError
-from recon3d.render.gaussians import GaussianBackend
+from recon3d.render.gaussians.options import GaussianBackend
 from recon3d.render.spherical_harmonics import spherical_harmonics
 
 VARIANTS: list[tuple[GaussianBackend, torch.dtype]] = [

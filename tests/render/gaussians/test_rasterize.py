@@ -13,12 +13,12 @@ from torch import Tensor
 
 from recon3d.render.gaussians import (
     CameraTensors,
-    GaussianBackend,
     Gaussians,
     Rasterization,
     RasterOptions,
     rasterize,
 )
+from recon3d.render.gaussians.options import GaussianBackend
 
 VARIANTS = [("torch", torch.float64), ("torch", torch.float32), ("numba", torch.float32)]
 PICTURES = ("image", "alpha", "depth_expected", "depth_median")
