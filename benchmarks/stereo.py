@@ -89,7 +89,7 @@ def true_pairs(scene: Scene, maps: list[DepthMap], truth: Truth, folder: Path, o
 def quality(scene: Scene, maps: list[DepthMap], options: Benchmark) -> dict[str, Any]:
     """Errors against the truth of the set that the scene folder is named after, and how well sigma predicts them."""
     result: dict[str, Any] = {"coverage": float(np.mean([m.coverage for m in maps]))}
-    gt = options.data / Path(scene.root or ".").resolve().name / "gt"
+    gt = options.data / Path(scene.root or ".").absolute().name / "gt"
     if not (gt / "depth").is_dir():
         return result
     truth = read_truth(gt / "cameras.json")

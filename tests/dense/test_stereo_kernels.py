@@ -24,8 +24,8 @@ f32 = np.float32
 def true_planes(scene: BallAndWall, view: int) -> np.ndarray:
     """Inverse depth and its slopes; a wall is exactly a plane in inverse depth."""
     w = 1 / scene.depth(view)
-    planes: np.ndarray = np.stack([w, np.gradient(w, axis=1), np.gradient(w, axis=0)], -1).astype(np.float32)
-    return planes
+    planes = np.stack([w, np.gradient(w, axis=1), np.gradient(w, axis=0)], -1)
+    return np.asarray(planes, np.float32)
 
 
 def one(*index: int) -> np.ndarray:
@@ -34,7 +34,7 @@ def one(*index: int) -> np.ndarray:
 
 def maps_between(scene: BallAndWall, origin: int, target: int) -> np.ndarray:
     cameras = scene.cameras()
-    return pixel_maps(cameras, one(origin), cameras, one(target))[0]
+    return np.asarray(pixel_maps(cameras, one(origin), cameras, one(target))[0])
 
 
 def follow(pixel_map: np.ndarray, x: float, y: float, w: float) -> np.ndarray:
