@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int64, Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from recon3d.render.gaussians.types import FIELDS, Gaussians
@@ -41,11 +41,6 @@ class Model:
             grads[name], value.grad = value.grad, None
         return grads
 
-    def drop_gradients(self) -> None:
-        """Forget the gradients."""
-        for value in self.values.values():
-            value.grad = None
-
     def update(self, grads: dict[str, Float[Tensor, "..."]], rates: dict[str, Float[Tensor, " c"]]) -> None:
         """Take one step of the optimiser; ``rates`` holds a learning rate for each number of a row, by field."""
         for name, grad in grads.items():
@@ -77,14 +72,6 @@ class Model:
             self.values[name] = value[source].requires_grad_()
             self.moments[name].select(source, changed)
 
-    def keep(self, mask: Bool[Tensor, " g"]) -> None:
-        """Remove the Gaussians outside a mask."""
-        index = torch.nonzero(mask)[:, 0]
-        nothing = index.new_zeros(0)
-        for name, value in self.values.items():
-            self.values[name] = value.detach()[index].clone().requires_grad_()
-            self.moments[name].select(index, nothing)
-
     def arrays(self) -> dict[str, Shaped[np.ndarray, "..."]]:
         """Return a copy of everything as arrays."""
         found: dict[str, Shaped[np.ndarray, "..."]] = {}
@@ -104,8 +91,3 @@ class Model:
             )
             self.values[name] = value.requires_grad_()
             self.moments[name] = Moments(mean, square, int(arrays[f"{name}.steps"][0]))
-
-
-def indices(mask: Bool[np.ndarray, " g"]) -> Int64[np.ndarray, " m"]:
-    """Return where a mask is true."""
-    return np.flatnonzero(mask).astype(np.int64)
