@@ -42,7 +42,7 @@ class SplatOptions:
         UsageError: a value lies outside its range.
     """
 
-    planned_seconds: float = 170.0
+    planned_seconds: float = 150.0
     iterations: int | None = None
     max_gaussians: int = 80_000
     max_image_size: int = 1024
