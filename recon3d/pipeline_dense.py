@@ -92,7 +92,8 @@ class DenseStages:
         self.cameras = scene.pinhole_cameras[originals].pinhole()
         self.points = _renumbered(scene.points, originals, len(scene.cameras))
         self.inputs = {"images": images.key, "keys": list(self.keys)}
-        out = held_out(self.keys, settings.options.splats.holdout) if settings.wants("splats") else ()
+        # Even where no splats are wanted now: --only shall change no bit of what it makes.
+        out = held_out(self.keys, settings.options.splats.holdout)
         self.optimised = np.array([key not in out for key in self.keys], np.bool_)
         self.done: dict[str, StageResult] = {}
 
