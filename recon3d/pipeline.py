@@ -23,7 +23,7 @@ from recon3d.dense.stereo_options import StereoOptions
 from recon3d.photos import Photo, PhotoOptions, PhotoSet, load_photos, read_thumbnails
 from recon3d.pipeline_images import Images, undistort
 from recon3d.pipeline_output import WORK, check_out, default_out, remove_dense, remove_exports
-from recon3d.pipeline_work import Dense, DepthSource, Only, Workspace
+from recon3d.pipeline_work import Dense, DepthSource, Only, SplatsStart, Workspace
 from recon3d.plan import Plan, camera_seconds, make_plan
 from recon3d.plan_dense import DenseOptions, Preset, check_memory, make_dense_plan, with_preset
 from recon3d.report import ReportInputs, write_report
@@ -53,6 +53,7 @@ class ReconstructOptions:
             splats; default: everything.
         preset: time against splats, depth and mesh, never against cameras: ``draft``, ``standard`` or ``high``.
         depth: depth maps by multi-view ``stereo``, or from the ``splats``.
+        splats_start: points that splats start from: ``sparse``, or the ``dense`` ones of the optimised photos.
         stereo: how stereo finds depth.
         splats: how splats are optimised.
         mesh: how depth maps become a mesh.
@@ -71,6 +72,7 @@ class ReconstructOptions:
     only: Only | None = None
     preset: Preset = "standard"
     depth: DepthSource = "stereo"
+    splats_start: SplatsStart = "sparse"
     stereo: StereoOptions = field(default_factory=StereoOptions)
     splats: SplatOptions = field(default_factory=SplatOptions)
     mesh: FusionOptions = field(default_factory=FusionOptions)
@@ -235,7 +237,12 @@ class _Run:
         wanted = with_preset(options.preset, DenseOptions(options.stereo, options.splats, options.mesh))
         plan = make_dense_plan(sizes, wanted, self.budget, self.store, options.max_memory, camera_seconds)
         settings = DenseSettings(
-            options.only, options.depth, plan.options, plan.max_memory_bytes, options.photos.max_pixels
+            options.only,
+            options.depth,
+            options.splats_start,
+            plan.options,
+            plan.max_memory_bytes,
+            options.photos.max_pixels,
         )
         stages = DenseStages(self.work, scene, images, originals, settings)
         stages.execute()

@@ -23,7 +23,7 @@ from recon3d.dense.stereo import estimate_depth
 from recon3d.dense.types import DepthMap
 from recon3d.pipeline_images import Images
 from recon3d.pipeline_photos import SizedPhotos, read_sized
-from recon3d.pipeline_work import DepthSource, Only, Workspace
+from recon3d.pipeline_work import DepthSource, Only, SplatsStart, Workspace
 from recon3d.plan_dense import DenseOptions
 from recon3d.render.cameras import Cameras
 from recon3d.render.gaussians.files import load_gaussians, save_gaussians
@@ -54,6 +54,7 @@ class DenseSettings:
     Args:
         only: where to stop; None = nowhere.
         depth: where the depth maps come from.
+        start: which points the splats start from.
         options: of the stages.
         max_memory_bytes: memory to plan for.
         max_pixels: cap for decoding.
@@ -61,6 +62,7 @@ class DenseSettings:
 
     only: Only | None
     depth: DepthSource
+    start: SplatsStart
     options: DenseOptions
     max_memory_bytes: int
     max_pixels: int
@@ -183,12 +185,13 @@ class DenseStages:
         """Optimise splats; an interrupted optimisation continues at its last checkpoint."""
         options, depth = self.settings.options.splats, self.done.get("depth")
         memory = self.settings.max_memory_bytes
+        depth = depth if self.settings.start == "dense" else None
         inputs = {**self.inputs, "depth": depth and depth.key, "splats": asdict(options), "memory": memory}
         checkpoints = self.work.store.root / "splats_checkpoint"
 
         def build(folder: Path) -> dict[str, Any]:
             photos = self.sized(options.max_image_size)
-            xyz, rgb, normals = self._start_points(depth, photos)
+            xyz, rgb, normals = self._start_points(depth)
             masks = tuple(None if mask is None else mask.astype(np.uint8) for mask in photos.masks)
             given = SplatInputs(self.keys, photos.images, photos.cameras, xyz, rgb, normals, masks, memory)
             result = optimise_splats(given, options, self.work.progress, checkpoints)
@@ -216,10 +219,10 @@ class DenseStages:
         shutil.rmtree(checkpoints, ignore_errors=True)
         return stage
 
-    def _start_points(self, depth: StageResult | None, photos: SizedPhotos) -> tuple[Any, Any, Any]:
+    def _start_points(self, depth: StageResult | None) -> tuple[Any, Any, Any]:
         """Return positions, colours and normals to start from; photos that are kept out give none."""
         rows = np.flatnonzero(self.optimised)
-        if depth is None or depth.value["metrics"]["source"] == "splats":
+        if depth is None:
             return self.points.xyz, self.points.rgb, None
         folder, cameras = depth.folder, self.cameras[rows]
         keys, paths = [self.keys[row] for row in rows], [self.paths[row] for row in rows]

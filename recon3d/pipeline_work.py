@@ -16,6 +16,7 @@ from recon3d.report.inputs import DenseResults
 
 Only = Literal["cameras", "points", "splats", "mesh"]
 DepthSource = Literal["stereo", "splats"]
+SplatsStart = Literal["sparse", "dense"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,9 +12,9 @@ from math import exp, log
 from recon3d.splats.options import SplatOptions
 
 # Seconds on two cores of an AMD EPYC 9004 at 2.6 GHz; measured with benchmarks/splats.py.
-SECONDS_PER_STEP = 10e-3
-SECONDS_PER_PIXEL = 0.1e-6
-SECONDS_PER_GAUSSIAN = 0.26e-6
+SECONDS_PER_STEP = 12e-3
+SECONDS_PER_PIXEL = 0.125e-6
+SECONDS_PER_GAUSSIAN = 0.33e-6
 SHRINKS = (0.25, 0.5, 1.0)
 TIME_SHARES = (0.1, 0.3, 0.6)
 SMALLEST_SIDE_PX = 96

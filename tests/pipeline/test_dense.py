@@ -100,7 +100,9 @@ def test_held_out_photos_give_nothing_to_the_splats(copied: Run, monkeypatch: py
     fuse, estimate = pipeline_dense.fuse_points, pipeline_dense.estimate_depth
     monkeypatch.setattr(pipeline_dense, "fuse_points", lambda *a, **k: joined.append(a[1]) or fuse(*a, **k))
     monkeypatch.setattr(pipeline_dense, "estimate_depth", lambda *a: may_help.append(a[6]) or estimate(*a))
-    copied.again(**{**WHOLE, "splats": SplatOptions(iterations=8, max_gaussians=2000, holdout="3"), "only": "splats"})
+    copied.again(
+        **{**WHOLE, "splats": SplatOptions(iterations=8, max_gaussians=2000, holdout="3")}, splats_start="dense"
+    )
     rows = [1, 2, 4, 5]
     assert np.flatnonzero(may_help[0]).tolist() == rows
     kept = whole.scene.pinhole_cameras.cam_from_world[rows]
