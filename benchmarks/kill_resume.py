@@ -2,7 +2,7 @@
 
     python benchmarks/kill_resume.py data/demo_photos
     python benchmarks/kill_resume.py photos/ --kills 20 --main-only
-    python benchmarks/kill_resume.py photos/ --redo splats --arguments "--preset draft --only splats"
+    python benchmarks/kill_resume.py photos/ --redo splats --arguments="--preset draft --only splats"
 
 With ``--redo`` every attempt starts from the finished folder without those stages, so that the kills fall into them.
 
