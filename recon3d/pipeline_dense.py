@@ -70,7 +70,7 @@ class DenseSettings:
     def wants(self, part: str) -> bool:
         """Return whether a part is made: ``depth``, ``splats`` or ``mesh``."""
         parts = _STOPS[self.only]
-        return part in parts or (part == "splats" and self.depth == "splats" and "mesh" in parts)
+        return part in parts or (part == "splats" and self.depth == "splats" and "depth" in parts)
 
 
 class DenseStages:

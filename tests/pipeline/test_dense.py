@@ -174,6 +174,8 @@ def test_depth_from_splats_is_the_other_source(copied: Run) -> None:
     assert scene.metrics["depth"]["source"] == "splats"
     assert scene.metrics["mesh"]["n_faces"] > 100
     assert scene.depth(scene.registered[0].key).coverage > 0.2
+    again = copied.again(**{**WHOLE, "depth": "splats", "only": "points"})
+    assert again.metrics["depth"] == scene.metrics["depth"]
 
 
 def test_too_little_memory_for_splats_is_said_before_anything_starts(copied: Run) -> None:
