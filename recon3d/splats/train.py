@@ -180,20 +180,24 @@ def _key(inputs: SplatInputs, options: SplatOptions) -> str:
 def _run(job: _Job, progress: Progress, folder: Path | None) -> tuple[dict[str, Any], ...]:
     trainer, schedule = job.trainer, job.schedule
     history: list[dict[str, Any]] = []
+    meter = _Meter(schedule)
     found = resume(folder, job.key)
     if found is not None:
         values, arrays = found
-        history = values.pop("history")
+        history, meter.good = values.pop("history"), values.pop("meter")
+        meter.fall_back()
         trainer.restore(values, arrays)
     record_every = max(1, schedule.iterations // N_RECORDS)
-    meter = _Meter(schedule)
     last_write = last_note = time.monotonic()
     with progress.stage("optimising splats", schedule.iterations) as shown:
         shown.advance(trainer.iteration)
         while trainer.iteration < schedule.iterations:
+            if trainer.iteration % schedule.snapshot_every == 0:
+                meter.mark()
             before, report = trainer.iteration, trainer.step()
             shown.advance(trainer.iteration - before)
             if report is None:
+                meter.fall_back()
                 history = [record for record in history if record["iteration"] <= trainer.iteration]
                 continue
             meter.add(report)
@@ -204,28 +208,36 @@ def _run(job: _Job, progress: Progress, folder: Path | None) -> tuple[dict[str, 
                 shown.note(meter.text(trainer))
                 last_note = now
             if folder is not None and now - last_write >= CHECKPOINT_S:
-                _save(folder, job.key, trainer, history)
+                _save(folder, job.key, trainer, history, meter)
                 last_write = time.monotonic()
     return tuple(history)
 
 
-def _save(folder: Path, key: str, trainer: Trainer, history: list[dict[str, Any]]) -> None:
+def _save(folder: Path, key: str, trainer: Trainer, history: list[dict[str, Any]], meter: _Meter) -> None:
     values, arrays = trainer.good
     past = [record for record in history if record["iteration"] <= values["iteration"]]
-    write_checkpoint(folder / NAME, key, {**values, "history": past}, arrays)
+    write_checkpoint(folder / NAME, key, {**values, "history": past, "meter": meter.good}, arrays)
 
 
 class _Meter:
-    """What is shown while the optimisation runs."""
+    """What is shown while the optimisation runs: smoothed numbers that fall back with the state they describe."""
 
     def __init__(self, schedule: Schedule) -> None:
-        self.schedule, self.loss, self.mse = schedule, 0.0, 0.0
-        self.start, self.first = time.monotonic(), -1
+        self.schedule, self.loss, self.mse, self.started = schedule, 0.0, 0.0, False
+        self.start, self.first = time.monotonic(), 0
+        self.mark()
+
+    def mark(self) -> None:
+        """Remember the numbers of the state that the optimisation may fall back to."""
+        self.good: list[Any] = [self.loss, self.mse, self.started]
+
+    def fall_back(self) -> None:
+        """Take the remembered numbers."""
+        self.loss, self.mse, self.started = self.good
 
     def add(self, report: StepReport) -> None:
-        if self.first < 0:
-            self.loss, self.mse = report.loss, report.mse
-            self.first = 0
+        if not self.started:
+            self.loss, self.mse, self.started = report.loss, report.mse, True
         self.loss += 0.05 * (report.loss - self.loss)
         self.mse += 0.05 * (report.mse - self.mse)
 
@@ -233,7 +245,7 @@ class _Meter:
         return -10 * float(np.log10(max(self.mse, 1e-12)))
 
     def record(self, trainer: Trainer) -> dict[str, Any]:
-        """Return a record of the history; its smoothed numbers start afresh in a resumed run."""
+        """Return a record of the history."""
         level = self.schedule.levels[self.schedule.level(max(trainer.iteration - 1, 0))]
         return {
             "iteration": trainer.iteration,

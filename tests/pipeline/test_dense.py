@@ -147,7 +147,7 @@ def test_only_cameras_leaves_no_dense_file(copied: Run, no_work: None) -> None:
 def test_an_interrupted_optimisation_resumes_to_the_same_bytes(
     copied: Run, whole: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Interrupted after iteration 15 with a checkpoint, and finished on one thread instead of two."""
+    """Interrupted at iteration 23 with a checkpoint, and finished on one thread instead of two."""
     import shutil
 
     shutil.rmtree(copied.out / ".recon3d/splats")
@@ -155,7 +155,7 @@ def test_an_interrupted_optimisation_resumes_to_the_same_bytes(
     step, count = train.Trainer.step, iter(range(1000))
 
     def interrupted(trainer: Any) -> Any:
-        if next(count) == 15:
+        if next(count) == 23:
             raise KeyboardInterrupt
         return step(trainer)
 
@@ -166,6 +166,8 @@ def test_an_interrupted_optimisation_resumes_to_the_same_bytes(
     monkeypatch.setattr(train.Trainer, "step", step)
     copied.again(**WHOLE, threads=1)
     assert hashes(copied.out) == hashes(whole.out)
+    done = [json.loads((run.out / ".recon3d/splats/done.json").read_text()) for run in (copied, whole)]
+    assert done[0]["value"] == done[1]["value"]  # the curves of the report as well
     assert not (copied.out / ".recon3d/splats_checkpoint").exists()
 
 
