@@ -119,10 +119,7 @@ def assemble(photos: PhotoSet, searched: Sequence[Photo], views: Sequence[View],
 def resized(cameras: Cameras, photos: Sequence[Photo]) -> Cameras:
     """Return the cameras for photos that may be larger or smaller copies of those they were found for."""
     size = np.array([(photo.width, photo.height) for photo in photos], np.int64).reshape(-1, 2)
-    K = cameras.K.copy()
-    K[:, 0] *= (size[:, 0] / cameras.width)[:, None]
-    K[:, 1] *= (size[:, 1] / cameras.height)[:, None]
-    return replace(cameras, K=K, width=size[:, 0], height=size[:, 1])
+    return cameras.resized(size[:, 0], size[:, 1])
 
 
 def summarize_pairs(search: CameraSearch, searched: Sequence[Photo]) -> list[PairSummary]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,7 @@ def read_sized(
     Raises:
         InputError: a photo does not have the size of its camera.
     """
-    sized = scaled_cameras(cameras, max_image_size)
+    sized = cameras.limited(max_image_size)
     images, uses = [], []
     for i, (path, mask) in enumerate(zip(paths, masks, strict=True)):
         image = read_upright(path, max_pixels)
@@ -56,17 +56,6 @@ def read_sized(
         images.append(image if new == old else _reduced(image, new))
         uses.append(use if use is None or new == old else _reduced(use.astype(np.uint8) * 255, new) >= 255)
     return SizedPhotos(tuple(images), tuple(uses), sized)
-
-
-def scaled_cameras(cameras: Cameras, max_image_size: int) -> Cameras:
-    """Return the cameras of the photos reduced to a long side of at most ``max_image_size`` pixels."""
-    factor = np.minimum(1.0, max_image_size / np.maximum(cameras.width, cameras.height))
-    width = np.maximum(np.rint(cameras.width * factor), 1).astype(np.int64)
-    height = np.maximum(np.rint(cameras.height * factor), 1).astype(np.int64)
-    K = cameras.K.copy()
-    K[:, 0] *= (width / cameras.width)[:, None]
-    K[:, 1] *= (height / cameras.height)[:, None]
-    return replace(cameras, K=K, width=width, height=height)
 
 
 def _reduced(image: UInt8[np.ndarray, "..."], size: tuple[int, int]) -> UInt8[np.ndarray, "..."]:

@@ -13,7 +13,7 @@ from recon3d.core.errors import ShapeError
 from recon3d.core.kernels import run_chunks
 from recon3d.core.progress import Progress
 from recon3d.dense.stereo_consistency import Agreement, confirm, confirmed_depth, remove_small_regions
-from recon3d.dense.stereo_geometry import plane_normals, reduced_cameras
+from recon3d.dense.stereo_geometry import plane_normals
 from recon3d.dense.stereo_images import BORDER
 from recon3d.dense.stereo_initial import upsampled_field
 from recon3d.dense.stereo_options import StereoOptions
@@ -30,7 +30,7 @@ _SURFACE_STEP = 0.02  # relative depth difference between neighbouring pixels of
 
 def stereo_cameras(cameras: Cameras, options: StereoOptions) -> Cameras:
     """Return the cameras of the depth maps of :func:`estimate_depth`: those of the photos, reduced where too large."""
-    return reduced_cameras(cameras.pinhole(), options.max_image_size)
+    return cameras.pinhole().limited(options.max_image_size)
 
 
 def estimate_depth(

@@ -25,7 +25,6 @@ OUTSIDE = np.float32(1.0)  # cost where a view does not see the window: as bad a
 _DX, _DY, _SPATIAL, _WEIGHT, _CENTRED = 0, N_SAMPLES, 2 * N_SAMPLES, 3 * N_SAMPLES, 4 * N_SAMPLES
 BEST = 5 * N_SAMPLES  # scratch: the lowest costs of a plane over the views
 RANK = 6 * N_SAMPLES  # scratch: the views from the best to the worst
-MAX_VIEWS = N_SAMPLES
 CAP_PX = np.float32(2.0)  # a larger disagreement costs no more: the neighbour may be wrong or occluded
 _NOISE = np.float32(2.0)  # variance of the grey values that is not texture
 _COLOUR = np.float32(1.0 / 24.0**2)  # inverse square of the grey difference that quarters the weight

@@ -16,17 +16,6 @@ from jaxtyping import Float32, Float64, Int64
 from recon3d.render.cameras import Cameras
 
 
-def reduced_cameras(cameras: Cameras, max_image_size: int) -> Cameras:
-    """Return the cameras of the photos reduced to a longer side of at most ``max_image_size`` pixels."""
-    factor = np.minimum(1.0, max_image_size / np.maximum(cameras.width, cameras.height))
-    width = np.maximum(1, np.rint(cameras.width * factor)).astype(np.int64)
-    height = np.maximum(1, np.rint(cameras.height * factor)).astype(np.int64)
-    K = cameras.K.copy()
-    K[:, 0] *= (width / cameras.width)[:, None]
-    K[:, 1] *= (height / cameras.height)[:, None]
-    return replace(cameras, K=K, width=width, height=height)
-
-
 def halved_cameras(cameras: Cameras, n_times: int) -> Cameras:
     """Return the cameras of the photos after ``n_times`` averages over 2x2 pixels; an odd last row is dropped."""
     K = cameras.K.copy()

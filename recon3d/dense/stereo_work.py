@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from recon3d.core.seeds import derive, generator
-from recon3d.dense.stereo_geometry import halved_cameras, pixel_maps, reduced_cameras
+from recon3d.dense.stereo_geometry import halved_cameras, pixel_maps
 from recon3d.dense.stereo_images import Sources, grey_pyramid, pack_sources, padded_reference
 from recon3d.dense.stereo_initial import first_planes
 from recon3d.dense.stereo_options import StereoOptions
@@ -117,7 +117,7 @@ def prepare(
 ) -> Work:
     """Choose neighbours and build the pyramids."""
     plans = plan_views(cameras.pinhole(), points, options.n_sources, options.depth_margin, may_help)
-    reduced = reduced_cameras(cameras.pinhole(), options.max_image_size)
+    reduced = cameras.pinhole().limited(options.max_image_size)
     sizes = list(zip(reduced.width.tolist(), reduced.height.tolist(), strict=True))
     pyramids = [grey_pyramid(image, *size) for image, size in zip(images, sizes, strict=True)]
     wanted: list[Bool[np.ndarray, "_h _w"] | None] = [None] * len(images) if masks is None else masks

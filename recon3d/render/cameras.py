@@ -70,6 +70,24 @@ class Cameras:
         """Return the same cameras without distortion."""
         return replace(self, distortion=None)
 
+    def resized(self, width: Int64[np.ndarray, " n"], height: Int64[np.ndarray, " n"]) -> Cameras:
+        """Return the cameras of the same photos at another size.
+
+        Args:
+            width: new widths in pixels, ``[n]``.
+            height: new heights in pixels, ``[n]``.
+        """
+        K = self.K.copy()
+        K[:, 0] *= (width / self.width)[:, None]
+        K[:, 1] *= (height / self.height)[:, None]
+        return replace(self, K=K, width=width, height=height)
+
+    def limited(self, max_image_size: int) -> Cameras:
+        """Return the cameras of the photos reduced to a longer side of at most ``max_image_size`` pixels."""
+        factor = np.minimum(1.0, max_image_size / np.maximum(self.width, self.height))
+        width, height = (np.maximum(np.rint(side * factor), 1).astype(np.int64) for side in (self.width, self.height))
+        return self.resized(width, height)
+
     def project(
         self, points_world: Float64[np.ndarray, "m 3"], camera: Int64[np.ndarray, " m"]
     ) -> tuple[Float64[np.ndarray, "m 2"], Float64[np.ndarray, " m"]]:

@@ -81,19 +81,9 @@ def path_depth_range(gaussians: Gaussians, cameras: Cameras, options: ViewOption
     """Return the depths that hold nearly all of what a path sees, from a few small frames of it."""
     n_probes = min(_PROBES, len(cameras))
     chosen = cameras[np.unique(np.linspace(0, len(cameras) - 1, n_probes).astype(np.int64))]
-    small = _shrunk(chosen, _PROBE_SIDE)
+    small = chosen.limited(_PROBE_SIDE)
     depths = [_depth(_rasterize(gaussians, small[index : index + 1], options)) for index in range(len(small))]
     return value_range(np.concatenate([depth.ravel() for depth in depths] or [np.zeros(0, np.float32)]))
-
-
-def _shrunk(cameras: Cameras, side: int) -> Cameras:
-    longest = np.maximum(cameras.width, cameras.height)
-    width = np.maximum(1, cameras.width * side // np.maximum(longest, side))
-    height = np.maximum(1, cameras.height * side // np.maximum(longest, side))
-    K = cameras.K.copy()
-    K[:, 0] *= (width / cameras.width)[:, None]
-    K[:, 1] *= (height / cameras.height)[:, None]
-    return Cameras(cameras.cam_from_world, K, width, height)
 
 
 def _depth(seen: Rasterization) -> Float32[np.ndarray, "h w"]:

@@ -13,7 +13,6 @@ from recon3d.render.cameras import Cameras
 from recon3d.render.gaussians.types import Gaussians
 
 MIN_SEEN = 4
-FAR_SHARE = 30.0
 
 
 @dataclass(frozen=True, eq=False)

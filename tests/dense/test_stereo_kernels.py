@@ -9,7 +9,7 @@ from stereo_scene import BallAndWall
 
 from recon3d.dense.stereo_consistency import Agreement, confirm, confirmed_depth, remove_small_regions
 from recon3d.dense.stereo_cost import N_SAMPLES, OUTSIDE, disagreement, load_window, make_window, view_cost
-from recon3d.dense.stereo_geometry import halved_cameras, pixel_maps, plane_normals, reduced_cameras
+from recon3d.dense.stereo_geometry import halved_cameras, pixel_maps, plane_normals
 from recon3d.dense.stereo_images import BORDER, Sources, grey_pyramid, halve, pack_sources, padded_reference
 from recon3d.dense.stereo_initial import first_planes, upsampled_field
 from recon3d.dense.stereo_patchmatch import hash32, parallax
@@ -60,11 +60,11 @@ def test_reduced_and_halved_cameras_see_the_same_points() -> None:
     cameras = WALL.cameras()
     point = np.array([[0.1, 0.2, 0.3]])
     pixel = cameras.project(point, one(0))[0]
-    small = reduced_cameras(cameras, 48)
+    small = cameras.limited(48)
     assert (small.width[0], small.height[0]) == (48, 36)
     np.testing.assert_allclose(small.project(point, one(0))[0], pixel / 2)
     np.testing.assert_allclose(halved_cameras(cameras, 2).project(point, one(0))[0], pixel / 4)
-    assert reduced_cameras(cameras, 1000).width[0] == 96
+    assert cameras.limited(1000).width[0] == 96
 
 
 def test_pyramid_halves_until_the_shorter_side_is_small() -> None:

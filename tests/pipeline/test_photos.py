@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from recon3d.core.errors import InputError
-from recon3d.pipeline_photos import read_sized, scaled_cameras
+from recon3d.pipeline_photos import read_sized
 from recon3d.render.cameras import Cameras
 
 
@@ -40,7 +40,7 @@ def test_a_large_photo_is_averaged_and_its_camera_follows(photo: Path) -> None:
 
 
 def test_odd_sizes_scale_each_axis_exactly() -> None:
-    sized = scaled_cameras(camera(1001, 333), 500)
+    sized = camera(1001, 333).limited(500)
     assert (sized.width[0], sized.height[0]) == (500, 166)
     assert sized.K[0, 0, 0] == pytest.approx(500 * 500 / 1001)
     assert sized.K[0, 1, 2] == pytest.approx(166 / 2)
