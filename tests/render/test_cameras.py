@@ -126,3 +126,15 @@ def test_tensors_are_float32_copies_of_the_fields() -> None:
     assert tensors["K"].dtype == torch.float32 and tensors["width"].dtype == torch.int64
     np.testing.assert_array_equal(tensors["K"].numpy(), cameras.K.astype(np.float32))
     assert "distortion" in tensors and "distortion" not in cameras.pinhole().torch()
+
+
+def test_another_size_keeps_the_field_of_view() -> None:
+    K = np.array([[[500.0, 0, 320], [0, 510.0, 200], [0, 0, 1]]])
+    cameras = Cameras(np.eye(4)[None], K, np.array([641]), np.array([400]))
+    small = cameras.limited(200)
+    assert (small.width[0], small.height[0]) == (200, 125)
+    np.testing.assert_allclose(small.K[0, 0] / 200, K[0, 0] / 641)
+    np.testing.assert_allclose(small.K[0, 1] / 125, K[0, 1] / 400)
+    back = small.resized(cameras.width, cameras.height)
+    np.testing.assert_allclose(back.K, K, rtol=1e-14)
+    assert cameras.limited(1000).K.tobytes() == K.tobytes()
