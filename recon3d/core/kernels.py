@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, overload
 
 from numba import njit
 
@@ -16,26 +16,43 @@ from recon3d.core.budget import cpu_count
 from recon3d.core.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
+Order = Literal["free", "fused", "written"]
 
-# Sums may be reordered and multiplications fused, which vector units need. NaN and infinity keep their meaning.
-_FAST = {"reassoc", "contract", "arcp", "nsz", "afn"}
+# What may happen to the operations of a kernel. NaN and infinity keep their meaning in all of them.
+_ORDERS: dict[Order, Any] = {
+    "free": {"reassoc", "contract", "arcp", "nsz", "afn"},  # sums over vector units need this
+    "fused": {"contract", "nsz"},
+    "written": False,
+}
 _local = threading.local()
 
 
-def kernel(function: F) -> F:
+@overload
+def kernel(function: F) -> F: ...
+@overload
+def kernel(*, order: Order = "free", inline: bool = False, lean: bool = False) -> Callable[[F], F]: ...
+def kernel(function: F | None = None, *, order: Order = "free", inline: bool = False, lean: bool = False) -> Any:
     """Compile a function at its first call, without the interpreter lock, and keep the machine code on disk.
 
-    Sums may be evaluated in another order than written. The order is fixed by the code and the machine, never by the
-    number of threads. Below it stands ``@no_type_check``, since Numba cannot compile the wrapper of a type checker.
+    The order of operations is fixed by the code and the machine, never by the number of threads. Below the decorator
+    stands ``@no_type_check``, since Numba cannot compile the wrapper of a type checker.
+
+    Args:
+        function: the function, where the decorator is written without options.
+        order: of the operations: ``free``, sums may be evaluated in another one than written; ``fused``, only a product
+            and a sum may become one operation; ``written``, each for itself, as a comparison with an oracle needs it.
+        inline: compile into every kernel that calls it.
+        lean: without reference counts, for what is called for every pixel and hypothesis. The counts of its array
+            arguments, atomic operations that Numba cannot remove from functions with branches, would take as long as
+            the arithmetic; the caller holds them. Such a function must not create arrays.
     """
-    compiled: Any = njit(nogil=True, cache=True, fastmath=_FAST, error_model="numpy")(function)
-    return cast(F, compiled)
 
+    def compile_it(body: F) -> F:
+        options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": _ORDERS[order]}
+        options |= ({"forceinline": True} if inline else {}) | ({"_nrt": False} if lean else {})
+        return cast(F, njit(**options)(body))
 
-def exact_kernel(function: F) -> F:
-    """Compile like :func:`kernel`, but evaluate every operation in the order written."""
-    compiled: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
-    return cast(F, compiled)
+    return compile_it if function is None else compile_it(function)
 
 
 def thread_count() -> int:

@@ -17,8 +17,8 @@ from typing import no_type_check
 import numpy as np
 from jaxtyping import Float32
 
+from recon3d.core.kernels import kernel
 from recon3d.dense.stereo_images import BORDER, HEADER
-from recon3d.dense.stereo_kernels import inner_kernel, lean_kernel
 
 N_SAMPLES = 32
 OUTSIDE = np.float32(1.0)  # cost where a view does not see the window: as bad as no correlation
@@ -39,7 +39,7 @@ def make_window() -> Float32[np.ndarray, " 224"]:
     return np.concatenate([dx, dy, spatial, np.zeros(4 * N_SAMPLES)]).astype(np.float32)
 
 
-@lean_kernel
+@kernel(lean=True)
 @no_type_check
 def load_window(reference, u, v, window):
     """Set the weights of ``window`` for pixel (u, v); return the variance, -1 where the pixel is masked."""
@@ -68,7 +68,7 @@ def load_window(reference, u, v, window):
     return max(second * scale - mean * mean, np.float32(0.0))
 
 
-@inner_kernel
+@kernel(lean=True, inline=True)
 @no_type_check
 def view_cost(packed, maps, view, at, plane, window, variance):
     """Return the cost of plane (w, wu, wv) at the pixel centre ``at`` in one view; :data:`OUTSIDE` if unseen."""
@@ -97,7 +97,7 @@ def view_cost(packed, maps, view, at, plane, window, variance):
     return cost
 
 
-@inner_kernel
+@kernel(lean=True, inline=True)
 @no_type_check
 def _sums(packed, start, width, center, warp, window):
     """Sums of weight * s, weight * s^2 and centred * s over the bilinear samples s of an affinely warped window."""
@@ -123,7 +123,7 @@ def _sums(packed, start, width, center, warp, window):
     return mean, square, cross
 
 
-@inner_kernel
+@kernel(lean=True, inline=True)
 @no_type_check
 def disagreement(packed, maps, fields, view, at, w):
     """Follow a pixel with inverse depth w into a neighbour's field and back.
@@ -153,7 +153,7 @@ def disagreement(packed, maps, fields, view, at, w):
     return off, found, cost
 
 
-@inner_kernel
+@kernel(lean=True, inline=True)
 @no_type_check
 def quarrel(packed, maps, fields, at, w, window, search):
     """Cost of disagreement with the fields of the views ranked best, the mean over them.
@@ -167,7 +167,7 @@ def quarrel(packed, maps, fields, at, w, window, search):
     return total * (search.weight / np.float32(search.n_best))
 
 
-@lean_kernel
+@kernel(lean=True)
 @no_type_check
 def plane_cost(packed, maps, fields, at, plane, window, variance, search):
     """Return the mean cost of a plane over its best views, and rank the views in the scratch of ``window``."""
@@ -189,7 +189,7 @@ def plane_cost(packed, maps, fields, at, plane, window, variance, search):
     return total
 
 
-@lean_kernel
+@kernel(lean=True)
 @no_type_check
 def ranked_cost(packed, maps, fields, at, plane, window, variance, search, limit):
     """Return the mean cost of a plane over the views ranked best before; infinity once it must exceed ``limit``."""

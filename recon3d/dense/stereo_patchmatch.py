@@ -18,7 +18,6 @@ from jaxtyping import Float32
 from recon3d.core.kernels import kernel
 from recon3d.dense.stereo_cost import load_window, make_window, plane_cost, ranked_cost
 from recon3d.dense.stereo_images import Sources
-from recon3d.dense.stereo_kernels import inner_kernel
 
 TILE = 64  # columns that are visited together, so that the windows stay in the cache
 
@@ -82,7 +81,7 @@ def _choose(candidates, field, reference, packed, maps, fields, window, search):
                     keep(field, u, v, plane, plane_cost(packed, maps, fields, at, plane, window, variance, search))
 
 
-@inner_kernel
+@kernel(lean=True, inline=True)
 @no_type_check
 def keep(field, u, v, plane, cost):
     """Take the plane for pixel (u, v) if it costs less than the current one."""
@@ -118,7 +117,7 @@ def _sweep(field, reference, packed, maps, fields, window, search, colour):
                     keep(field, u, v, plane, cost)
 
 
-@inner_kernel
+@kernel(lean=True, inline=True)
 @no_type_check
 def parallax(maps, at, w):
     """Return how far a pixel moves in the neighbours per unit of inverse depth, the mean over them, pixels."""
@@ -134,7 +133,7 @@ def parallax(maps, at, w):
     return total / np.float32(len(maps))
 
 
-@inner_kernel
+@kernel(lean=True, inline=True)
 @no_type_check
 def allowed(plane, search):
     """Tell whether a plane lies in the depth range and is not too steep."""
@@ -143,7 +142,7 @@ def allowed(plane, search):
     return search.w_min <= w <= search.w_max and abs(wu) <= limit and abs(wv) <= limit
 
 
-@inner_kernel
+@kernel(lean=True, inline=True)
 @no_type_check
 def from_neighbour(field, u, v, direction, same):
     """Return the plane of the cheapest pixel among those 1, 3 and 5 steps away in one direction.
@@ -168,7 +167,7 @@ def from_neighbour(field, u, v, direction, same):
     return w, wu, wv
 
 
-@inner_kernel
+@kernel(lean=True, inline=True)
 @no_type_check
 def perturbed(field, u, v, draw, step, search):
     """Return a random change of the current plane: first of the depth, then of the slopes, then of both."""
@@ -186,7 +185,7 @@ def perturbed(field, u, v, draw, step, search):
     return w, wu, wv
 
 
-@inner_kernel
+@kernel(lean=True, inline=True)
 @no_type_check
 def hash32(x):
     """Mix the bits of a 32-bit integer (the finaliser of MurmurHash3)."""
@@ -197,7 +196,7 @@ def hash32(x):
     return np.uint32(x ^ (x >> np.uint32(16)))
 
 
-@inner_kernel
+@kernel(lean=True, inline=True)
 @no_type_check
 def _signed_unit(state):
     """Return a number in [-1, 1) and the next state."""

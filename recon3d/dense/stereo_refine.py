@@ -13,7 +13,6 @@ from jaxtyping import Float32
 from recon3d.core.kernels import kernel
 from recon3d.dense.stereo_cost import load_window, make_window, plane_cost, quarrel, ranked_cost
 from recon3d.dense.stereo_images import Sources
-from recon3d.dense.stereo_kernels import lean_kernel
 from recon3d.dense.stereo_patchmatch import TILE, Search, allowed, from_neighbour, keep, parallax, perturbed
 
 _STEP_PX = np.float32(0.5)  # distance of the outer two depths from the middle one, in pixels of parallax
@@ -61,7 +60,7 @@ def _polish(field, spread, reference, packed, maps, fields, window, search, phot
             spread[v, u] = _parabola(field, u, v, packed, maps, fields, at, window, variance, search, photo, moves)
 
 
-@lean_kernel
+@kernel(lean=True)
 @no_type_check
 def _parabola(field, u, v, packed, maps, fields, at, window, variance, search, photo, moves):
     """Move pixel (u, v) to the vertex of a parabola through the costs of three depths and return the spread."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recon3d.core.errors import UsageError
-from recon3d.core.kernels import exact_kernel, kernel, run_chunks, thread_count, threads
+from recon3d.core.kernels import kernel, run_chunks, thread_count, threads
 
 
 @kernel
@@ -19,7 +19,7 @@ def sum_range(values, start, end):
     return total
 
 
-@exact_kernel
+@kernel(order="written")
 @no_type_check
 def lost_digits(a, b):
     return (a + b) - a

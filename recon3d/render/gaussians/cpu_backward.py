@@ -28,7 +28,6 @@ from recon3d.render.gaussians.cpu_simd import (
     fold2,
     fold4,
     fold8,
-    inlined,
     load,
     lowest_bit,
     put,
@@ -143,7 +142,7 @@ def _last_numbers(ends, out):
         out[block] = most
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _unblend_pair(touched, number, local, o, extra, first_extra, rules, coordinates, state, planes, pairs, slot):
     """Take one Gaussian off the blocks of a tile and write what the pair contributes.

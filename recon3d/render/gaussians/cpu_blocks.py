@@ -11,7 +11,8 @@ from typing import no_type_check
 import numpy as np
 from jaxtyping import Float32
 
-from recon3d.render.gaussians.cpu_simd import aligned, at, both, inlined, load, magnitude, prefetch, put, select
+from recon3d.core.kernels import kernel
+from recon3d.render.gaussians.cpu_simd import aligned, at, both, load, magnitude, prefetch, put, select
 
 BLOCKS = 16
 # Numbers of a Gaussian relative to a tile, see localise; where its depth, its number and its values are.
@@ -32,7 +33,7 @@ def block_coordinates() -> Float32[np.ndarray, " 544"]:
     return out.ravel()
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def localise(members, i, records, depth_at, x, y, local, place):
     """Write Gaussian ``i`` of a tile relative to the tile's middle (x, y), and ask for those that come soon.
@@ -60,7 +61,7 @@ def localise(members, i, records, depth_at, x, y, local, place):
         put(local, place + FIRST + k, at(records, o + 8 + k))
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def touched_blocks(local, place, low, coordinates):
     """Return the blocks where a Gaussian, given by its place, may reach ``2^low``.

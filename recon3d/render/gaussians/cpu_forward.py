@@ -29,7 +29,6 @@ from recon3d.render.gaussians.cpu_simd import (
     at,
     bits,
     exp2,
-    inlined,
     load,
     lowest_bit,
     magnitude,
@@ -90,7 +89,7 @@ def blend(scene: TiledScene, background: Float32[np.ndarray, " c"]) -> Blended:
     return out
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _fill_word(start, stop, begin, first, members, records, depth_at, rules, x, y, coordinates, local):
     """Write up to 32 Gaussians of a tile relative to its middle (x, y); return their bits in each block's word."""
@@ -104,14 +103,14 @@ def _fill_word(start, stop, begin, first, members, records, depth_at, rules, x, 
     return words
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _word(words, block, half):
     """Return the bits of 64 Gaussians of a batch in a block."""
     return np.int64(at(words, 32 * half + block)) | np.int64(at(words, 32 * half + block + 16)) << 32
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _blend_block(block, words, local, rules, coordinates, state, base, weights):
     """Blend up to ``n`` Gaussians into a block; return how many it took, and whether light is left behind them."""

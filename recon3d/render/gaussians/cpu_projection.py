@@ -28,7 +28,6 @@ from recon3d.render.gaussians.cpu_projection_math import (
 from recon3d.render.gaussians.cpu_simd import (
     at,
     both,
-    inlined,
     load,
     log2 as lanes_log2,
     put,
@@ -108,7 +107,7 @@ def project_forward(
     return out, radii
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _radii(u, v, xx, yy, opacity, factor, intrinsics, rules):
     """Return the half sizes of the boxes, 0 where nothing of a Gaussian is in the image."""
@@ -124,7 +123,7 @@ def _radii(u, v, xx, yy, opacity, factor, intrinsics, rules):
     return select(shown, rx, _ZERO), select(shown, ry, _ZERO)
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _project_rows(rows, pose, intrinsics, rules, out):
     """Project sixteen Gaussians: write means2d, depths, conics, compensations and radii; return which are seen."""

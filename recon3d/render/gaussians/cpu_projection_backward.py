@@ -25,7 +25,7 @@ from recon3d.render.gaussians.cpu_projection_math import (
     unit_quats,
     widened,
 )
-from recon3d.render.gaussians.cpu_simd import at, inlined, load, put, root, scratch, select, store, total
+from recon3d.render.gaussians.cpu_simd import at, load, put, root, scratch, select, store, total
 
 _ZERO = np.float32(0)
 
@@ -52,7 +52,7 @@ def project_backward(
     return grads, poses.sum(0)
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _image_axes_gradient(px, py, eps2d, ga, gb, gc, gf):
     """Return the derivatives by both rows of ``P = J W R S``, given those by conic and compensation.
@@ -81,7 +81,7 @@ def _image_axes_gradient(px, py, eps2d, ga, gb, gc, gf):
     return (dpx[0] + ex[0], dpx[1] + ex[1], dpx[2] + ex[2]), (dpy[0] + ey[0], dpy[1] + ey[1], dpy[2] + ey[2])
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _quaternion_gradient(rows, d0, d1, d2, out):
     """Write the derivatives by quaternions of any length, given those by the nine entries of their rotations."""
@@ -99,7 +99,7 @@ def _quaternion_gradient(rows, d0, d1, d2, out):
     store(out, 96, (gz - along * z) * inverse)
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _axes_gradient(rows, axes, dnx, dny, dnz, pose, out):
     """Write the derivatives by rotations and scales, given those by the three rows of ``W R S``."""
@@ -115,7 +115,7 @@ def _axes_gradient(rows, axes, dnx, dny, dnz, pose, out):
     _quaternion_gradient(rows, d0, d1, (d2[0] * a, d2[1] * b, d2[2] * c), out)
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _add_pose_gradient(sums, place, dn, axes, g, centre):
     """Add ``dn (R S)^T + g m^T`` to one row of the derivative by the pose, and ``g`` to its translation."""
@@ -124,7 +124,7 @@ def _add_pose_gradient(sums, place, dn, axes, g, centre):
     store(sums, place + 48, load(sums, place + 48) + g)
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _unproject_rows(rows, by, pose, intrinsics, eps2d, out, sums):
     """Write the derivatives by sixteen Gaussians, and add those by the pose."""

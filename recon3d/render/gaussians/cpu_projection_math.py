@@ -11,42 +11,43 @@ from typing import no_type_check
 
 import numpy as np
 
-from recon3d.render.gaussians.cpu_simd import at, exact_exp2, inlined, load, put, root, select, spread
+from recon3d.core.kernels import kernel
+from recon3d.render.gaussians.cpu_simd import at, exact_exp2, load, put, root, select, spread
 
 TINY = np.float32(1e-12)
 _MIN_DETERMINANT = np.float32(1e-10)
 _LOG2_E = 1 / log(2)
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def greater(a, b):
     """Return the greater of two, lane by lane."""
     return select(a > b, a, b)
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def lesser(a, b):
     """Return the lesser of two, lane by lane."""
     return select(a < b, a, b)
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def dot(a, b):
     """Return the inner product of two vectors."""
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def mix(a, p, b, q):
     """Return ``a p + b q`` of two vectors."""
     return a * p[0] + b * q[0], a * p[1] + b * q[1], a * p[2] + b * q[2]
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def turned(p, q, r, rows):
     """Return the row ``(p, q, r)`` times a matrix."""
@@ -58,7 +59,7 @@ def turned(p, q, r, rows):
     )
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def gather(array, index, first, n, width, out, place):
     """Copy up to 16 Gaussians' numbers into rows of sixteen; the last one fills what is left of them."""
@@ -68,7 +69,7 @@ def gather(array, index, first, n, width, out, place):
             put(out, place + 16 * k + j, at(array, o + k))
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def scatter(rows, place, index, first, n, width, array):
     """Copy rows of sixteen back to the Gaussians that they belong to."""
@@ -78,14 +79,14 @@ def scatter(rows, place, index, first, n, width, array):
             put(array, o + k, at(rows, place + 16 * k + j))
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def triple(rows, place):
     """Return three rows of sixteen."""
     return load(rows, place), load(rows, place + 16), load(rows, place + 32)
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def unit_quats(rows):
     """Return quaternions of length one and the inverses of the lengths they had."""
@@ -94,7 +95,7 @@ def unit_quats(rows):
     return w * inverse, x * inverse, y * inverse, z * inverse, inverse
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def scales_of(rows):
     """Return the standard deviations along the axes."""
@@ -102,7 +103,7 @@ def scales_of(rows):
     return exact_exp2(a * _LOG2_E), exact_exp2(b * _LOG2_E), exact_exp2(c * _LOG2_E)
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def principal_axes(rows):
     """Return the principal axes in the world, ``R S`` row by row."""
@@ -116,7 +117,7 @@ def principal_axes(rows):
     return first, second, third
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def to_camera(rows, pose):
     """Return centres in the camera's frame."""
@@ -128,7 +129,7 @@ def to_camera(rows, pose):
     )
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def in_camera(axes, pose):
     """Return the principal axes in the camera's frame, row by row."""
@@ -139,7 +140,7 @@ def in_camera(axes, pose):
     )
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def jacobian(x, y, z, intrinsics):
     """Return the inverse depths, the slopes x/z and y/z, and the same cut to the limits of the Jacobian."""
@@ -150,7 +151,7 @@ def jacobian(x, y, z, intrinsics):
     return inverse, u, v, cut_u, cut_v
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def widened(px, py, eps2d):
     """Return the widened covariance, its determinant and the one before: that without cancellation."""

@@ -10,16 +10,17 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, TypeVar, cast, no_type_check
+from typing import Any, no_type_check
 
 import numpy as np
 from jaxtyping import Float32
-from numba import extending, njit, types
+from numba import extending, types
 from numba.extending import intrinsic
+
+from recon3d.core.kernels import kernel
 
 ir: Any = import_module("llvmlite.ir")  # has no type hints
 
-F = TypeVar("F", bound=Callable[..., Any])
 WIDTH = 16
 _F32, _I32, _I64 = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _LANES, _INTS, _BITS = ir.VectorType(_F32, WIDTH), ir.VectorType(_I32, WIDTH), ir.VectorType(ir.IntType(1), WIDTH)
@@ -28,12 +29,6 @@ _EXP2 = (0.99999926, 0.69312181, 0.24024745, 0.05591786, 0.00957009)
 _EXACT_EXP2 = (1.0, 0.693147206, 0.240226469, 0.0555032878, 0.00961848897, 0.00133999312, 0.000153458076)
 _LOG2 = (0.0, 1.44269477, -0.721357149, 0.480939441, -0.3600872, 0.286707544, -0.250069301, 0.236889795, -0.145742983)
 _ROOT_HALF = 0x3F3504F3  # the bits of sqrt(1/2), where the mantissas of logarithms begin
-
-
-def inlined(function: F) -> F:
-    """Compile like :func:`recon3d.core.kernels.kernel`, as a part of whatever kernel calls it."""
-    compiled: Any = njit(nogil=True, cache=True, fastmath={*_FLAGS}, error_model="numpy", forceinline=True)(function)
-    return cast(F, compiled)
 
 
 class Lanes(types.Type):
@@ -358,7 +353,7 @@ def aligned(rows: int, columns: int) -> Float32[np.ndarray, "rows columns"]:
     return raw[start : start + rows * columns].reshape(rows, columns)
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def scratch(n):
     """Return an array of n float32, not filled, that begins where a cache line does; in kernels."""

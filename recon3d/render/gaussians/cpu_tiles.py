@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float32, Int32, Int64
 
 from recon3d.core.errors import ResourceError
-from recon3d.core.kernels import exact_kernel, kernel, run_chunks
-from recon3d.render.gaussians.cpu_simd import at, inlined, prefetch, put
+from recon3d.core.kernels import kernel, run_chunks
+from recon3d.render.gaussians.cpu_simd import at, prefetch, put
 
 MAX_PAIRS = 1 << 27  # of Gaussians and tiles
 _CHUNK, _CHUNKS = 8192, 32  # least number of Gaussians in a chunk of the counting sort, and greatest number of chunks
@@ -132,7 +132,7 @@ def bin_ellipses(
     return TileLists(starts, members, slots, slot_starts)
 
 
-@exact_kernel
+@kernel(order="written")
 @no_type_check
 def _sortable(depths):
     """Return numbers that sort as the depths do: floats compare like integers once negative ones are turned round."""
@@ -144,7 +144,7 @@ def _sortable(depths):
     return keys
 
 
-@exact_kernel
+@kernel(order="written")
 @no_type_check
 def _sort_digit(keys, order, shift):
     """Sort keys stably by the eleven bits above ``shift``, and ``order`` along with them."""
@@ -165,7 +165,7 @@ def _sort_digit(keys, order, shift):
     return new_keys, new_order
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _box_tiles(centre, half, size, n):
     """Return the first tile that an interval touches and the one behind the last, as gsplat counts them."""
@@ -174,7 +174,7 @@ def _box_tiles(centre, half, size, n):
     return int(first), int(last)
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _centre_tiles(low, high, size, n):
     """Return the first tile with a pixel centre in an interval and the one behind the last."""
@@ -184,7 +184,7 @@ def _centre_tiles(low, high, size, n):
     return floor(first * inverse), floor(last * inverse) + 1
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _tile_box(records, o, boxes, i, size, nx, ny):
     """Return the rows and columns of tiles that both the box and the ellipse of a Gaussian touch."""
@@ -200,7 +200,7 @@ def _tile_box(records, o, boxes, i, size, nx, ny):
     return left, right, top, bottom
 
 
-@inlined
+@kernel(order="fused", inline=True)
 @no_type_check
 def _slab(records, o, low, high):
     """Return the interval along x, around the centre, of what two heights cut out of an ellipse.
