@@ -25,7 +25,7 @@ from recon3d.pipeline_images import Images, undistort
 from recon3d.pipeline_output import WORK, check_out, default_out, remove_dense, remove_exports
 from recon3d.pipeline_work import Dense, DepthSource, Only, SplatsStart, Workspace
 from recon3d.plan import Plan, camera_seconds, make_plan
-from recon3d.plan_dense import DenseOptions, Preset, check_memory, make_dense_plan, with_preset
+from recon3d.plan_dense import Preset, check_memory, make_dense_plan, with_preset
 from recon3d.report import ReportInputs, write_report
 from recon3d.scene import Scene, View
 from recon3d.sfm.engine import CameraSearch, Tools, find_cameras, run_shown
@@ -51,11 +51,13 @@ class ReconstructOptions:
         keep_gauge: keep the mapper's frame instead of levelling the scene.
         only: stop early: ``cameras`` with sparse points, ``points`` with depth maps, ``splats``, or ``mesh`` without
             splats; default: everything.
-        preset: time against splats, depth and mesh, never against cameras: ``draft``, ``standard`` or ``high``.
+        preset: time against splats, depth and mesh, never against cameras: ``draft``, ``standard`` or ``high``. It
+            chooses ``stereo`` and ``splats`` where they are not given; ``recon3d.splats.preset(name)`` returns its
+            splat options, to change one of them.
         depth: depth maps by multi-view ``stereo``, or from the ``splats``.
         splats_start: points that splats start from: ``sparse``, or the ``dense`` ones of the optimised photos.
-        stereo: how stereo finds depth.
-        splats: how splats are optimised.
+        stereo: how stereo finds depth; default: by the preset.
+        splats: how splats are optimised; default: by the preset.
         mesh: how depth maps become a mesh.
         max_memory: memory to plan for, such as ``4GB``; default: 80 % of what is free.
         max_time: wall time to plan for, such as ``10m``; the optimisation is shortened and photos are scaled down to
@@ -73,8 +75,8 @@ class ReconstructOptions:
     preset: Preset = "standard"
     depth: DepthSource = "stereo"
     splats_start: SplatsStart = "sparse"
-    stereo: StereoOptions = field(default_factory=StereoOptions)
-    splats: SplatOptions = field(default_factory=SplatOptions)
+    stereo: StereoOptions | None = None
+    splats: SplatOptions | None = None
     mesh: FusionOptions = field(default_factory=FusionOptions)
     max_memory: str | None = None
     max_time: str | None = None
@@ -234,7 +236,7 @@ class _Run:
         originals = np.array([i for i, view in enumerate(scene.registered) if view.key not in twins], np.int64)
         cameras = scene.pinhole_cameras[originals]
         sizes = list(zip(cameras.width.tolist(), cameras.height.tolist(), strict=True))
-        wanted = with_preset(options.preset, DenseOptions(options.stereo, options.splats, options.mesh))
+        wanted = with_preset(options.preset, options.stereo, options.splats, options.mesh)
         plan = make_dense_plan(sizes, wanted, self.budget, self.store, options.max_memory, camera_seconds)
         settings = DenseSettings(
             options.only,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import sqrt
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from recon3d.core.budget import Budget
 from recon3d.core.errors import ResourceError
@@ -56,23 +56,17 @@ class DensePlan:
     notes: tuple[str, ...]
 
 
-def with_preset(name: Preset, options: DenseOptions) -> DenseOptions:
-    """Return the options with the values of a preset where the user left the default."""
+def with_preset(
+    name: Preset,
+    stereo: StereoOptions | None = None,
+    splats: SplatOptions | None = None,
+    mesh: FusionOptions | None = None,
+) -> DenseOptions:
+    """Return the options of a preset; what is given takes the place of its options as it is."""
     size = {"draft": 640, "standard": 1280, "high": 2000}[name]
-    stereo = replace(StereoOptions(), max_image_size=size)
     return DenseOptions(
-        _merged(options.stereo, stereo), _merged(options.splats, preset(name)), _merged(options.mesh, FusionOptions())
+        stereo or StereoOptions(max_image_size=size), splats or preset(name), FusionOptions() if mesh is None else mesh
     )
-
-
-T = TypeVar("T", StereoOptions, SplatOptions, FusionOptions)
-
-
-def _merged(given: T, by_preset: T) -> T:
-    default = type(given)()
-    changed = {item.name: getattr(given, item.name) for item in fields(given)}
-    changed = {name: value for name, value in changed.items() if value != getattr(default, name)}
-    return replace(by_preset, **changed)
 
 
 def check_memory(budget: Budget) -> None:

@@ -10,7 +10,7 @@ from recon3d.core.errors import ResourceError
 from recon3d.core.stages import StageStore
 from recon3d.dense.fusion_options import FusionOptions
 from recon3d.dense.stereo_options import StereoOptions
-from recon3d.plan_dense import DenseOptions, DensePlan, check_memory, make_dense_plan, with_preset
+from recon3d.plan_dense import DenseOptions, DensePlan, Preset, check_memory, make_dense_plan, with_preset
 from recon3d.splats.options import SplatOptions, preset
 
 LAPTOP = Budget(8 << 30, None, 2)
@@ -18,7 +18,7 @@ SIZES = [(768, 512)] * 11
 
 
 def options(**splats: object) -> DenseOptions:
-    return with_preset("standard", DenseOptions(StereoOptions(), replace(SplatOptions(), **splats), FusionOptions()))
+    return with_preset("standard", splats=replace(SplatOptions(), **splats))
 
 
 def plan(tmp_path: Path, budget: Budget, sizes: list[tuple[int, int]] = SIZES, memory: str | None = None) -> DensePlan:
@@ -66,11 +66,12 @@ def test_memory_below_the_least_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", ["draft", "standard", "high"])
-def test_a_preset_fills_in_what_was_left_alone(name: str) -> None:
-    made = with_preset(name, DenseOptions(StereoOptions(n_sources=3), SplatOptions(sh_degree=0), FusionOptions()))
-    assert made.splats == replace(preset(name), sh_degree=0)
-    assert made.stereo.n_sources == 3
-    assert made.stereo.max_image_size == {"draft": 640, "standard": 1280, "high": 2000}[name]
+def test_a_preset_fills_in_what_is_not_given(name: Preset) -> None:
+    size = {"draft": 640, "standard": 1280, "high": 2000}[name]
+    expected = DenseOptions(StereoOptions(max_image_size=size), preset(name), FusionOptions())
+    assert with_preset(name) == expected
+    given = StereoOptions(n_sources=3), SplatOptions(), FusionOptions(min_views=2)
+    assert with_preset(name, *given) == DenseOptions(*given)
 
 
 def test_presets_take_more_time_step_by_step() -> None:

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import pytest
 import tyro
 
-from recon3d.apps.cli.command import Command
+from recon3d.apps.cli.command import CONFIG, Command
 from recon3d.apps.cli.documents import field_documents
 from recon3d.apps.cli.help import help_screen
 from recon3d.apps.cli.main import COMMANDS
@@ -136,10 +136,9 @@ def options_of(text: str) -> set[str]:
 
 def tyro_options(command: type[Command]) -> set[str]:
     """Option names that tyro's own help lists."""
-    config = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
     text = io.StringIO()
     with pytest.raises(SystemExit), redirect_stdout(text):
-        tyro.cli(command, args=["--help"], config=config)
+        tyro.cli(command, args=["--help"], default=command.defaults([]), config=CONFIG)
     return set(re.findall(r"^\W*(?:-\w, )?(--[a-z][a-z0-9.-]+)", text.getvalue(), re.MULTILINE))
 
 

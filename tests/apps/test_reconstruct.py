@@ -11,6 +11,7 @@ import pytest
 
 from recon3d.core.errors import ResultError
 from recon3d.scene import Scene
+from recon3d.splats.options import preset
 
 from .conftest import Outcome
 
@@ -81,3 +82,21 @@ def test_a_refusal_is_exit_code_4_with_its_reason(recon3d: Run, monkeypatch: pyt
     outcome = recon3d("reconstruct", "photos/", "--json")
     assert outcome.code == 4
     assert outcome.json["error"]["fix"] == "move the camera sideways between photos"
+
+
+@pytest.mark.parametrize("words", [("--preset", "draft"), ("--preset=draft",)])
+def test_a_typed_option_beats_the_preset_even_with_the_value_of_another(
+    recon3d: Run, calls: list[dict[str, Any]], words: tuple[str, ...]
+) -> None:
+    outcome = recon3d("reconstruct", "photos/", *words, "--splats.max-gaussians", "80000", "--stereo.n-best", "2")
+    assert outcome.code == 0
+    options = calls[0]["options"]
+    assert options.preset == "draft"
+    assert options.splats == replace(preset("draft"), max_gaussians=80_000)
+    assert (options.stereo.max_image_size, options.stereo.n_best) == (640, 2)
+
+
+def test_an_unknown_preset_is_wrong_usage(recon3d: Run, calls: list[dict[str, Any]]) -> None:
+    outcome = recon3d("reconstruct", "photos/", "--preset", "best")
+    assert outcome.code == 2 and "draft" in outcome.err
+    assert not calls

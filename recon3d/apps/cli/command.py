@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
+from typing import Any
 
 import tyro
 
@@ -16,7 +17,7 @@ from recon3d.apps.cli.help import help_screen
 from recon3d.apps.cli.output import error_json, print_json
 from recon3d.core.errors import UsageError
 
-_CONFIG = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff)
+CONFIG = (tyro.conf.PositionalRequiredArgs, tyro.conf.FlagCreatePairsOff, tyro.conf.AvoidSubcommands)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,11 @@ class Command(ABC):
 
     json: bool = False
     debug: bool = False
+
+    @classmethod
+    def defaults(cls, words: Sequence[str]) -> Command | None:
+        """Return the command whose values hold where a word does not say otherwise; None = those of its fields."""
+        return None
 
     @abstractmethod
     def run(self) -> int:
@@ -55,7 +61,8 @@ def run_command(command: type[Command], program: str, words: Sequence[str]) -> i
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
-            parsed = tyro.cli(command, prog=program, args=list(words), config=_CONFIG)
+            default: Any = command.defaults(words)
+            parsed: Command = tyro.cli(command, prog=program, args=list(words), default=default, config=CONFIG)
     except SystemExit:
         sys.stderr.write(complaint.getvalue())
         if "--json" in words:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import tyro
 
@@ -13,6 +14,7 @@ from recon3d.apps.cli.output import print_json, print_lines
 from recon3d.apps.cli.summary import BELOW_CHECKS, summary_json, summary_lines
 from recon3d.core.errors import UsageError
 from recon3d.pipeline import ReconstructOptions, reconstruct
+from recon3d.plan_dense import Preset, with_preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +27,20 @@ class Reconstruct(Command):
         options: how.
     """
 
-    photos: tuple[str, ...]
+    photos: tyro.conf.Positional[tuple[str, ...]]
     out: Path | None = None
     options: Annotated[ReconstructOptions, tyro.conf.arg(name="")] = field(default_factory=ReconstructOptions)
+
+    @classmethod
+    def defaults(cls, words: Sequence[str]) -> Reconstruct:
+        """Let the preset that the words name choose, so that every other word can change its options one by one."""
+        joined = [word.partition("=")[2] for word in words if word.startswith("--preset=")]
+        named = [after for word, after in zip(words, words[1:], strict=False) if word == "--preset"]
+        known: tuple[Preset, ...] = get_args(Preset)
+        name: Preset = next((name for name in known if name in joined + named), "standard")
+        chosen = with_preset(name)
+        options = ReconstructOptions(preset=name, stereo=chosen.stereo, splats=chosen.splats)
+        return cls(photos=(), options=options)
 
     def run(self) -> int:
         """Reconstruct, print a summary and return 0, or 7 where the result is below its own checks."""
