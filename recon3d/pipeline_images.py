@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recon3d.core.errors import InputError
-from recon3d.core.files import sha256_file
+from recon3d.core.files import disk_errors, sha256_file
 from recon3d.core.workers import TaskFailure
 from recon3d.photos import PhotoSet
 from recon3d.pipeline_work import Workspace
@@ -59,6 +59,7 @@ def undistort(work: Workspace, photos: PhotoSet, scene: Scene, tools: Tools, key
     }
 
     def build(folder: Path) -> dict[str, str]:
+        work.outdate()
         todo = [
             Undistortion(photo.path, target / name, photo.mask, _mask(folder, photo.key))
             for photo, name in zip(given, names, strict=True)
@@ -70,7 +71,8 @@ def undistort(work: Workspace, photos: PhotoSet, scene: Scene, tools: Tools, key
                 raise InputError(f"{photo.key} could not be undistorted", got=result.reason)
         return {name: sha256_file(target / name) for name in names}
 
-    target.mkdir(parents=True, exist_ok=True)
+    with disk_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
     work.keep_only(FOLDER, names)
     stage = work.stage("undistorted", inputs, build)
     if _changed(target, names, stage.value):

@@ -42,10 +42,11 @@ def check_out(folder: Path, source: str | Path | Sequence[str | Path]) -> None:
         source: what is reconstructed.
 
     Raises:
-        UsageError: it is a file, it holds the photos, or it holds a model of other software.
+        UsageError: it is a file, cannot be written, holds the photos, or holds a model of other software.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError("the output folder is a file", got=folder, fix="choose another --out")
+    _check_writable(folder)
     for item in [source] if isinstance(source, str | Path) else source:
         if _base(item).resolve().is_relative_to(folder.resolve()):
             raise UsageError("the photos lie inside the output folder", got=folder, fix="choose another --out")
@@ -54,6 +55,16 @@ def check_out(folder: Path, source: str | Path | Sequence[str | Path]) -> None:
             if (folder / name).exists():
                 what = f"the output folder holds {name}, which recon3d did not write"
                 raise UsageError(what, got=folder / name, fix="choose another --out")
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written, or made, before hours are spent on what belongs there."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise UsageError("the output folder would lie inside a file", got=there, fix="choose another --out")
+    for path in (there, folder / WORK):
+        if path.exists() and not os.access(path, os.W_OK | os.X_OK):
+            raise UsageError("the output folder cannot be written", got=path, fix="choose another --out")
 
 
 def remove_dense(folder: Path) -> None:

@@ -16,6 +16,7 @@ from recon3d.report.inputs import DenseResults
 
 Only = Literal["cameras", "points", "splats", "mesh"]
 DepthSource = Literal["stereo", "splats"]
+MANIFEST = "scene.json"
 SplatsStart = Literal["sparse", "dense"]
 
 
@@ -60,6 +61,13 @@ class Workspace:
         self.seconds[name] = result.seconds
         return result
 
+    def outdate(self) -> None:
+        """Remove the manifest of an earlier run, before the first file that it describes changes.
+
+        A run that ends between the two then leaves no scene, instead of the cameras of one and the photos of another.
+        """
+        (self.folder / MANIFEST).unlink(missing_ok=True)
+
     def publish(self, source: Path, name: str) -> Path:
         """Show a file of a stage in the output folder, as a hard link where the file system has them.
 
@@ -73,6 +81,7 @@ class Workspace:
         target = self.folder / name
         if target.is_file() and os.path.samefile(source, target):
             return target
+        self.outdate()
         with atomic_path(target) as temporary:
             temporary.unlink()
             try:

@@ -17,6 +17,38 @@ from recon3d.core.errors import FormatError, InputError, ResourceError
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
+def disk_error(error: OSError, path: Path) -> ResourceError | None:
+    """Return what to tell the user where a disk is full or read-only, or a file too large for it; None otherwise.
+
+    Args:
+        error: of the system.
+        path: what was written, for errors that do not name a file.
+    """
+    if error.errno not in _DISK_ERRORS:
+        return None
+    what, fix = f"cannot write {path}", "free some space or choose another --out, then run the same command again"
+    return ResourceError(what, got=error.strerror, fix=fix)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of a full or read-only disk inside the block into one of ours.
+
+    Args:
+        path: what is written.
+
+    Raises:
+        ResourceError: the disk is full or read-only.
+    """
+    try:
+        yield
+    except OSError as error:
+        known = disk_error(error, path)
+        if known is None:
+            raise
+        raise known from error
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it when the block ends without an error.
@@ -35,20 +67,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path = Path(path)
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        _flush(temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno in _DISK_ERRORS:
-            raise ResourceError(
-                f"cannot write {path}", got=error.strerror, fix="free some space or choose another --out"
-            ) from error
-        raise
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+            os.close(handle)
+            temporary = Path(name)
+            yield temporary
+            _flush(temporary)
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from recon3d.core.errors import FormatError
-from recon3d.core.files import read_capped, sha256_file, write_json
+from recon3d.core.files import disk_errors, read_capped, sha256_file, write_json
 
 _DONE = "done.json"
 _MAX_DONE_BYTES = 1 << 28
@@ -59,6 +59,9 @@ class StageStore:
             name: of the stage; a file name.
             inputs: everything that the result depends on, JSON-ready (keys of earlier stages, options, hashes).
             build: writes files into the folder that it is given and returns a JSON-ready value.
+
+        Raises:
+            ResourceError: the disk is full or read-only; nothing of the stage is left then.
         """
         key, folder = stage_key(name, inputs, self.version), self.root / name
         found = _valid(folder, key)
@@ -71,18 +74,27 @@ class StageStore:
         key, folder = stage_key(name, inputs, self.version), self.root / name
         # Of its own for each process: workers that outlive a killed run may still write into the folder of that run.
         partial = self.root / f".{name}.{os.getpid()}.partial"
-        for path in (*self.root.glob(f".{name}.*.partial"), folder):
-            shutil.rmtree(path, ignore_errors=True)
-        partial.mkdir(parents=True)
-        start = time.perf_counter()
-        value = json.loads(json.dumps(build(partial), allow_nan=False, sort_keys=True))  # as it is read later
-        seconds = round(time.perf_counter() - start, 3)
-        files = {
-            str(path.relative_to(partial)): sha256_file(path) for path in sorted(partial.rglob("*")) if path.is_file()
-        }
-        write_json(partial / _DONE, {"key": key, "value": value, "seconds": seconds, "files": files})
-        os.replace(partial, folder)
-        return StageResult(folder, value, key, False, seconds)
+        with disk_errors(folder):
+            for path in (*self.root.glob(f".{name}.*.partial"), folder):
+                shutil.rmtree(path, ignore_errors=True)
+            try:
+                done = _build(partial, key, build)
+                os.replace(partial, folder)
+            finally:  # what an error leaves of a stage is of no use, and takes room
+                shutil.rmtree(partial, ignore_errors=True)
+        return StageResult(folder, done["value"], key, False, done["seconds"])
+
+
+def _build(partial: Path, key: str, build: Callable[[Path], Any]) -> dict[str, Any]:
+    """Build a stage in a new folder and return the manifest that it wrote there."""
+    partial.mkdir(parents=True)
+    start = time.perf_counter()
+    value = json.loads(json.dumps(build(partial), allow_nan=False, sort_keys=True))  # as it is read later
+    seconds = round(time.perf_counter() - start, 3)
+    files = {str(path.relative_to(partial)): sha256_file(path) for path in sorted(partial.rglob("*")) if path.is_file()}
+    done = {"key": key, "value": value, "seconds": seconds, "files": files}
+    write_json(partial / _DONE, done)
+    return done
 
 
 def stage_key(name: str, inputs: Mapping[str, Any], version: str = "") -> str:

@@ -15,6 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from recon3d.core.errors import ResourceError
+from recon3d.core.files import disk_error
+
 _LENGTH = struct.Struct("<Q")
 
 
@@ -89,6 +92,10 @@ def _call(function: Callable[..., Any], task: dict[str, Any]) -> dict[str, Any]:
 def _failure(error: Exception) -> dict[str, Any]:
     if isinstance(error, MemoryError):
         return {"reason": "out of memory", "error": "MemoryError", "spent": True}
+    known = disk_error(error, Path(str(error.filename or "a file"))) if isinstance(error, OSError) else error
+    if isinstance(known, ResourceError):
+        fields = {"what": known.what, "got": known.got, "expected": known.expected, "fix": known.fix}
+        return {"resource": {name: value and str(value) for name, value in fields.items()}}
     name = type(error).__name__
     return {"reason": str(error) or name, "error": name, "spent": False}
 

@@ -85,7 +85,8 @@ def run_tasks(
 
     Raises:
         UsageError: no worker is allowed, or the function cannot be found.
-        ResourceError: worker processes cannot be started.
+        ResourceError: worker processes cannot be started, or the disk is full or read-only: then no task fails by
+            itself, but all of them end.
     """
     if options.n_workers < 1:
         raise UsageError("too few worker processes", got=options.n_workers, expected="at least 1")
@@ -187,7 +188,11 @@ class _Worker:
             raise UsageError(f"a worker process cannot load {function}", got=f"{answer['error']}: {answer['reason']}")
 
     def run(self, task: Mapping[str, Any]) -> Outcome:
-        """Return the result of one task, or why there is none."""
+        """Return the result of one task, or why there is none.
+
+        Raises:
+            ResourceError: the disk is full, which is no fault of the task.
+        """
         self._tail = b""
         expired = threading.Event()
         timer = threading.Timer(self.options.timeout_s or 0.0, self._expire, (expired,))
@@ -199,6 +204,8 @@ class _Worker:
             self.usable = False
             death = self._death()
             return TaskFailure(f"took longer than {self.options.timeout_s:g} s" if expired.is_set() else death)
+        if "resource" in answer:
+            raise ResourceError(**answer["resource"])
         if "reason" in answer:
             self.usable = not answer["spent"]
             return TaskFailure(answer["reason"], answer["error"])

@@ -7,6 +7,8 @@ import hashlib
 import json
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from hypothesis import given, strategies as st
 from recon3d.core.errors import FormatError, InputError, ResourceError
 from recon3d.core.files import (
     atomic_path,
+    disk_errors,
     read_capped,
     remove_leftovers,
     sha256_file,
@@ -49,6 +52,29 @@ def test_full_disk_is_a_resource_error(tmp_path: Path, code: int) -> None:
     with pytest.raises(ResourceError, match=r"cannot write .*kept"), atomic_path(tmp_path / "kept"):
         raise OSError(code, os.strerror(code))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits on file sizes")
+def test_a_file_that_the_system_calls_too_large_is_a_resource_error(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys; from pathlib import Path; from recon3d.core.files import write_bytes\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "write_bytes(Path(sys.argv[1]), bytes(2000))\n"
+    )
+    words = [sys.executable, "-c", code, str(tmp_path / "big")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "ResourceError: cannot write" in done.stderr and "run the same command again" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_disk_errors_name_the_file_and_leave_others_alone(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ResourceError, match=r"cannot write .*folder; got: No space left"),
+        disk_errors(tmp_path / "folder"),
+    ):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with pytest.raises(FileNotFoundError), disk_errors(tmp_path):
+        raise FileNotFoundError(errno.ENOENT, "none")
 
 
 def test_other_system_errors_stay_what_they_are(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from recon3d.core.errors import ResourceError
 from recon3d.core.stages import StageResult, StageStore, stage_key
 
 INPUTS = {"photos": ["aa", "bb"], "seed": 0}
@@ -107,6 +109,28 @@ def test_damaged_files_build_again(
     assert (again.folder / "a.bin").read_bytes() == b"first"
     assert (again.folder / "deep/er/b.bin").read_bytes() == b"second"
     assert store.run("stage", INPUTS, builder).reused
+
+
+def test_a_full_disk_leaves_nothing_of_the_stage(store: StageStore, builder: Builder) -> None:
+    def fill(folder: Path) -> Any:
+        builder(folder)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(ResourceError, match=r"cannot write .*stages/stage; got: No space left.*run the same command"):
+        store.run("stage", INPUTS, fill)
+    assert list(store.root.iterdir()) == []
+    assert store.run("stage", INPUTS, builder).value == 7
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_what_fails_leaves_nothing_of_the_stage(store: StageStore, error: type[BaseException]) -> None:
+    def fail(folder: Path) -> Any:
+        (folder / "half").write_bytes(b"half")
+        raise error
+
+    with pytest.raises(error):
+        store.run("stage", INPUTS, fail)
+    assert list(store.root.iterdir()) == []
 
 
 KEY = stage_key("stage", INPUTS)

@@ -80,6 +80,14 @@ def test_exceptions_become_failures_with_text_and_class() -> None:
     assert fine == {"y": "fine"}
 
 
+@pytest.mark.parametrize("kind", ["ours", "system"])
+def test_a_full_disk_ends_all_tasks_instead_of_failing_each(kind: str) -> None:
+    """A photo that could not be written is not a photo that cannot be read."""
+    with pytest.raises(ResourceError, match=r"cannot write there; got: No space left on device") as caught:
+        run("fill_disk", [{"kind": kind}, {"kind": kind}, {"kind": "fine"}], n_workers=2)
+    assert "run the same command again" in str(caught.value)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory limits are enforced on Linux")
 def test_memory_beyond_the_limit_is_one_failed_task() -> None:
     tasks = [{"n_bytes": 50 << 20}, {"n_bytes": 400 << 20}, {"n_bytes": 50 << 20}]

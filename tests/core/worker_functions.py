@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
+
+from recon3d.core.files import disk_errors
 
 
 def double(x: int) -> dict[str, Any]:
@@ -45,6 +49,16 @@ def fail(kind: str) -> dict[str, Any]:
         sys.exit(7)
     if kind == "unserialisable":
         return {"y": object()}
+    return {"y": kind}
+
+
+def fill_disk(kind: str) -> dict[str, Any]:
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "there")
+    if kind == "ours":
+        with disk_errors(Path("there")):
+            raise full
+    if kind == "system":
+        raise full
     return {"y": kind}
 
 

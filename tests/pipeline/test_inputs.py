@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -102,6 +103,25 @@ def test_output_folder_inside_the_photos_is_taken(places: Path) -> None:
 def test_a_file_as_output_folder_is_wrong_usage(places: Path) -> None:
     with pytest.raises(UsageError, match="the output folder is a file"):
         reconstruct("photos", out="clip.mp4", quiet=True)
+
+
+def test_an_output_folder_inside_a_file_is_wrong_usage(places: Path) -> None:
+    with pytest.raises(UsageError, match=r"the output folder would lie inside a file; got: .*clip.mp4;.*--out"):
+        reconstruct("photos", out="clip.mp4/deep/out", quiet=True)
+
+
+@pytest.mark.parametrize("locked", ["new", "old", "old/.recon3d"])
+def test_an_output_folder_that_cannot_be_written_is_refused_at_once(
+    places: Path, monkeypatch: pytest.MonkeyPatch, locked: str
+) -> None:
+    """Also for root on a read-only disk: the system is asked, not the bits of the folder."""
+    (places / "old/.recon3d").mkdir(parents=True)
+    closed = places if locked == "new" else places / locked
+    real = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed and real(path, mode))
+    with pytest.raises(UsageError, match=rf"cannot be written; got: {closed};.*choose another --out"):
+        reconstruct("photos", out=locked.split("/")[0], quiet=True)
+    assert not (places / "new").exists()
 
 
 def test_unknown_options_are_wrong_usage(places: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -9,11 +10,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from recon3d.core.files import sha256_file
+from recon3d import pipeline
+from recon3d.core.errors import ResourceError
+from recon3d.core.files import disk_errors, sha256_file
 from recon3d.scene import Scene
+from recon3d.scene_io import check_files
 
 from .conftest import Run, shrink
 
@@ -25,6 +30,11 @@ def hashes(out: Path) -> dict[str, str]:
         for path in sorted(out.rglob("*"))
         if path.is_file() and ".recon3d" not in path.parts and path.name != "report.html"
     }
+
+
+def full_disk(*_: Any, **__: Any) -> None:
+    with disk_errors(Path("report.html")):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_second_run_starts_nothing_and_leaves_the_same_bytes(copy: Run, no_workers: None) -> None:
@@ -80,6 +90,35 @@ def test_killed_run_resumes_to_the_same_bytes_with_other_threads(first: Run, tmp
     Run(first.photos, tmp_path / "out", first.scene).again(threads=1)
     assert matches.stat().st_mtime_ns == kept
     assert hashes(tmp_path / "out") == hashes(first.out)
+
+
+def test_a_run_that_ends_after_it_replaced_photos_leaves_no_scene_of_the_old_ones(
+    copy: Run, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cameras of one capture beside the photos of another would be a silent wrong model."""
+    (copy.photos / sorted(path.name for path in copy.photos.iterdir())[0]).unlink()
+    monkeypatch.setattr(pipeline, "write_report", full_disk)
+    with pytest.raises(ResourceError, match="No space left"):
+        copy.again()
+    assert not (copy.out / "scene.json").exists()
+    monkeypatch.undo()
+    assert len(copy.again().cameras) == len(copy.scene.cameras) - 1
+    assert check_files(copy.out) == ()
+
+
+def test_a_full_disk_while_photos_are_checked_is_no_fault_of_the_photos(copy: Run) -> None:
+    before = hashes(copy.out)
+    code = (
+        "import resource, sys, recon3d\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "recon3d.reconstruct(sys.argv[1], out=sys.argv[2], quiet=True, only='cameras')\n"
+    )
+    words = [sys.executable, "-c", code, str(copy.photos), str(copy.out)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "ResourceError: cannot write" in last and "File too large" in last
+    assert "could not be decoded" not in done.stderr
+    assert hashes(copy.out) == before
 
 
 def test_changed_photo_counts(copy: Run, repository: Path) -> None:
