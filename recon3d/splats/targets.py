@@ -14,7 +14,7 @@ from torch import Tensor
 from recon3d.render.cameras import Cameras
 from recon3d.render.gaussians import CameraTensors
 
-_MASK_SHARE = 0.5
+_FULL = 254  # even, so that half of it is not rounded
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,8 +77,8 @@ def resize(image: UInt8[np.ndarray, "h w *c"], shrink: float) -> UInt8[np.ndarra
 
 def resize_mask(mask: UInt8[np.ndarray, "h w"], shrink: float) -> UInt8[np.ndarray, "h2 w2"]:
     """Return a mask at ``shrink`` times its size; a pixel counts when more than half of what it covers counts."""
-    share = resize((mask != 0).astype(np.uint8) * np.uint8(255), shrink)
-    return (share > 255 * _MASK_SHARE).astype(np.uint8)
+    share = resize((mask != 0).astype(np.uint8) * np.uint8(_FULL), shrink)
+    return (share > _FULL // 2).astype(np.uint8)
 
 
 def scale_cameras(cameras: Cameras, sizes: Sequence[tuple[int, int]]) -> Cameras:

@@ -170,7 +170,7 @@ def _key(inputs: SplatInputs, options: SplatOptions) -> str:
     """Return the hash of everything that the state of the optimisation depends on."""
     digest = hashlib.sha256(json.dumps([asdict(options), list(inputs.keys), inputs.max_memory_bytes]).encode())
     cameras = inputs.cameras
-    masks = [mask for mask in inputs.masks or () if mask is not None]
+    masks = [np.zeros(0) if mask is None else mask for mask in inputs.masks or ()]
     arrays = [*inputs.images, *masks, cameras.cam_from_world, cameras.K, inputs.points_xyz, inputs.points_rgb]
     for array in [*arrays, np.zeros(0) if inputs.normals is None else inputs.normals]:
         digest.update(repr(array.shape).encode() + np.ascontiguousarray(array).tobytes())

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from recon3d.core.errors import ResultError
+from recon3d.core.errors import InputError, ResultError
 from recon3d.core.seeds import generator
 from recon3d.render.gaussians import Gaussians, RasterOptions, rasterize
 from recon3d.render.gaussians.options import GaussianBackend
@@ -102,7 +102,11 @@ class Trainer:
         colour, motion = self.colours[view].clone(), self.motions[view].clone()
         colour.requires_grad_(self._finds_colours())
         motion.requires_grad_(self._finds_poses())
-        seen = self._compare(target, colour, motion)
+        try:
+            seen = self._compare(target, colour, motion)
+        except InputError:  # the rasteriser refuses what is not finite
+            self._fall_back()
+            return None
         (seen.loss + self._pull()).backward()  # type: ignore[no-untyped-call]
         grads = self.model.gradients()
         extra = [part.grad for part in (colour, motion) if part.requires_grad]

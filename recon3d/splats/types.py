@@ -52,7 +52,8 @@ class SplatInputs:
         if len(set(self.keys)) != n:
             raise UsageError("two photos share a key", got=sorted(self.keys)[:10])
         self._check_sizes()
-        for name, value in (("points", self.points_xyz), ("poses", self.cameras.cam_from_world)):
+        cameras = self.cameras
+        for name, value in (("points", self.points_xyz), ("poses", cameras.cam_from_world), ("intrinsics", cameras.K)):
             if not np.isfinite(value).all():
                 raise UsageError(f"the {name} of a scene must be finite", got="NaN or infinity")
 
