@@ -7,24 +7,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64, Int32, Int64, UInt8
+from jaxtyping import Float64, Int32, Int64
 
 from recon3d.core.errors import ResultError, ShapeError
 from recon3d.core.progress import Progress, Stage
 from recon3d.dense.fusion_options import FusionOptions
 from recon3d.dense.mesh_cleanup import large_components, sound_faces, used_vertices, vertex_normals
+from recon3d.dense.silhouettes import PhotoDepth as PhotoDepth, TrimmedMaps
 from recon3d.dense.surface import is_seen_all_round
 from recon3d.dense.tsdf import BYTES_PER_BLOCK, TsdfVolume
 from recon3d.dense.tsdf_blocks import Lattice, blocks_of_map
 from recon3d.dense.tsdf_close import Box, closed_surface
 from recon3d.dense.tsdf_extract import extract_surface, vertex_colours
 from recon3d.dense.tsdf_pixels import PixelRays, map_lens, prepare_pixels
-from recon3d.dense.types import DepthMap
 from recon3d.render.cameras import Cameras
 from recon3d.render.mesh.types import Mesh
 
+_Surface = tuple[Float64[np.ndarray, "v 3"], Int32[np.ndarray, "f 3"]]  # vertices in voxels of the lattice
 logger = logging.getLogger(__name__)
-PhotoDepth = tuple[DepthMap, UInt8[np.ndarray, "_h _w 3"]]
 _MEMORY_SHARE = 0.6
 _SAMPLES_PER_MAP = 10_000
 _MAX_COARSENING = 20
@@ -72,8 +72,8 @@ def fuse_with_stats(
     """Fuse depth maps into a coloured triangle mesh.
 
     Args:
-        maps: depth map and sRGB colours of the same size, one pair per camera; they are read twice, one at a time, so a
-            sequence that loads them from disk keeps memory low.
+        maps: depth map and sRGB colours of the same size, one pair per camera; they are read several times, one
+            at a time, so a sequence that loads them from disk keeps memory low.
         cameras: pinhole cameras; photos and depth maps may differ in size.
         options: voxel size, truncation, clean-up.
         max_memory_bytes: the voxels are made coarser until their blocks fit.
@@ -90,18 +90,24 @@ def fuse_with_stats(
     if len(maps) != len(cameras):
         raise ShapeError("depth maps and cameras disagree", got=len(maps), expected=len(cameras))
     job = _Job(maps, cameras, options, max_memory_bytes, options.min_views or _views_to_agree(len(maps)))
+    job = job.of_object() if options.closing == "closed" else job
     with progress.stage("fusing depth maps", 2 * len(maps)) as stage:
         spread = _measure_maps(maps, cameras)
         lattice = _lattice(spread, cameras, options)
         for _ in range(_MAX_COARSENING):
             volume = _fill(job, spread, lattice, stage)
-            mesh, closed, factor = _mesh(job, volume)
+            surface = _seen_surface(job, volume)
+            if not job.closed and _shows_object(job, volume, surface):
+                job = job.of_object()
+                volume = _fill(job, spread, volume.lattice, stage)
+                surface = _seen_surface(job, volume)
+            mesh, factor = _mesh(job, volume, surface)
             if factor <= 1.0:
                 break
             lattice = _coarser(volume.lattice, factor)
     n_blocks, voxel = len(volume.keys), volume.lattice.voxel
     logger.info("%d faces from %d blocks of voxels of %.4g", len(mesh.faces), n_blocks, voxel)
-    return mesh, FusionStats(voxel, n_blocks, n_blocks * BYTES_PER_BLOCK, closed)
+    return mesh, FusionStats(voxel, n_blocks, n_blocks * BYTES_PER_BLOCK, job.closed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +117,11 @@ class _Job:
     options: FusionOptions
     max_memory_bytes: int
     min_views: int
+    closed: bool = False
+
+    def of_object(self) -> _Job:
+        """Return the work on a solid: what surrounds it is a backdrop that depth may have grown into."""
+        return replace(self, maps=TrimmedMaps(self.maps, self.options.trim_px), closed=True)
 
     def rays(self) -> Iterator[PixelRays]:
         """Yield the maps without their colours, one at a time."""
@@ -189,26 +200,34 @@ def _views_to_agree(n_maps: int) -> int:
     return int(np.searchsorted(_VIEWS_FROM, n_maps, side="right"))
 
 
-def _mesh(job: _Job, volume: TsdfVolume) -> tuple[Mesh, bool, float]:
-    """Return the mesh, whether it is closed, and how much coarser the voxels must be for it to fit; 1 = it fits."""
-    options, lattice = job.options, volume.lattice
-    vertices, faces = _cleaned(*extract_surface(volume, options.min_weight, job.min_views), options)
+def _seen_surface(job: _Job, volume: TsdfVolume) -> _Surface:
+    vertices, faces = _cleaned(*extract_surface(volume, job.options.min_weight, job.min_views), job.options)
     if len(faces) == 0:
         raise ResultError("the depth maps agree on no surface", fix="lower min_views or min_weight")
-    closed = options.closing == "closed"
-    if options.closing == "auto":
-        closed = is_seen_all_round(_to_world(vertices, lattice), faces, job.cameras.centers)
+    return vertices, faces
+
+
+def _shows_object(job: _Job, volume: TsdfVolume, surface: _Surface) -> bool:
+    vertices, faces = surface
+    return job.options.closing == "auto" and is_seen_all_round(
+        _to_world(vertices, volume.lattice), faces, job.cameras.centers
+    )
+
+
+def _mesh(job: _Job, volume: TsdfVolume, surface: _Surface) -> tuple[Mesh, float]:
+    """Return the mesh, and how much coarser the voxels must be for it to fit; 1 = it fits."""
+    options, (vertices, faces) = job.options, surface
     factor = float(np.sqrt(len(faces) / options.max_faces)) if options.max_faces else 1.0
-    if closed:  # of an object, not of what floats around it
+    if job.closed:  # of an object, not of what floats around it
         options = replace(options, min_component=max(options.min_component, _OBJECT_SHARE))
         vertices, faces = _cleaned(vertices, faces, options)
-        box = Box.around(vertices, lattice)
+        box = Box.around(vertices, volume.lattice)
         factor = max(factor, float(np.cbrt(box.memory_bytes / (_MEMORY_SHARE * job.max_memory_bytes))))
         if factor <= 1.0:
             see_through = max(1, job.min_views - 1)
             vertices, faces = closed_surface(volume, box, options.min_weight, job.rays(), see_through)
             vertices, faces = _cleaned(vertices, faces, options)
-    return _finish(volume, vertices, faces), closed, factor if factor <= 1.0 else 1.05 * factor
+    return _finish(volume, vertices, faces), factor if factor <= 1.0 else 1.05 * factor
 
 
 def _cleaned(

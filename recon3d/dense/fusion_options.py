@@ -19,6 +19,8 @@ class FusionOptions:
         voxel_px: automatic voxel size in pixels of the depth maps; smaller is finer and noisier.
         truncation: distance from the surface, in voxels, that a depth map speaks about; widened for noisy depth.
         reach: ignore depth whose pixels are wider than this many voxels: far background.
+        trim_px: how many pixels depth grows over the silhouettes of an object into a flat backdrop; there colours
+            decide what is dropped before a solid is made; 0 = nothing.
         min_weight: a voxel counts when it was seen with this weight; 1 = one usual view straight on.
         min_views: photos that must agree on a piece of surface; 0 = 1 to 3, by the number of photos.
         min_component: drop pieces with a smaller share of the faces of the largest piece.
@@ -32,6 +34,7 @@ class FusionOptions:
     voxel_px: float = 1.5
     truncation: float = 4.0
     reach: float = 4.0
+    trim_px: int = 8
     min_weight: float = 1.0
     min_views: int = 0
     min_component: float = 0.003
@@ -40,7 +43,7 @@ class FusionOptions:
     max_faces: int = 2_000_000
 
     def __post_init__(self) -> None:
-        for name in ("voxel_size", "min_weight", "min_views", "min_component", "min_faces", "max_faces"):
+        for name in ("voxel_size", "trim_px", "min_weight", "min_views", "min_component", "min_faces", "max_faces"):
             if not getattr(self, name) >= 0:
                 raise UsageError(f"FusionOptions.{name} must not be negative", got=getattr(self, name))
         for name, least in (("voxel_px", 0.1), ("truncation", 1.5), ("reach", 0.5)):
