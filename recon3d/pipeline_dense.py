@@ -22,6 +22,7 @@ from recon3d.dense.splat_depth import splat_depth
 from recon3d.dense.stereo import estimate_depth
 from recon3d.dense.types import DepthMap
 from recon3d.pipeline_images import Images
+from recon3d.pipeline_memory import check_stereo_memory, splat_photo_size
 from recon3d.pipeline_photos import SizedPhotos, read_sized
 from recon3d.pipeline_work import DepthSource, Only, SplatsStart, Workspace
 from recon3d.plan_dense import DenseOptions
@@ -141,6 +142,7 @@ class DenseStages:
     def stereo(self) -> StageResult:
         """Depth maps and dense points by multi-view stereo."""
         options = self.settings.options.stereo
+        check_stereo_memory(self.cameras, options.max_image_size, self.settings.max_memory_bytes)
 
         def build(folder: Path) -> dict[str, Any]:
             photos = self.sized(options.max_image_size)
@@ -190,7 +192,8 @@ class DenseStages:
         checkpoints = self.work.store.root / "splats_checkpoint"
 
         def build(folder: Path) -> dict[str, Any]:
-            photos = self.sized(options.max_image_size)
+            size, smaller = splat_photo_size(self.cameras, options.max_image_size, memory)
+            photos = self.sized(size)
             xyz, rgb, normals = self._start_points(depth)
             masks = tuple(None if mask is None else mask.astype(np.uint8) for mask in photos.masks)
             given = SplatInputs(self.keys, photos.images, photos.cameras, xyz, rgb, normals, masks, memory)
@@ -211,7 +214,7 @@ class DenseStages:
                     "antialiased": options.antialiased,
                     "held_out": [errors.to_json() for errors in result.errors],
                 },
-                "notes": list(result.notes),
+                "notes": [*smaller, *result.notes],
                 "history": list(result.history),
             }
 
