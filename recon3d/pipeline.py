@@ -188,7 +188,8 @@ class _Run:
         raise ResultError(
             "refused: no model of the cameras can be trusted",
             got="; ".join(reasons),
-            fix=f"move between photos, with three quarters overlap; see {self.folder / 'report.html'}",
+            fix="move between photos, with three quarters overlap, and mask what moves by itself (--photos.masks); "
+            f"see {self.folder / 'report.html'}",
         )
 
     def finish(

@@ -82,6 +82,8 @@ def _mask(opaque: Bool[np.ndarray, "h w"] | None, mask: str | None, rgb: Image.I
         use = None if mask is None else read_mask(Path(mask), rgb.width, rgb.height)
     except InputError as error:
         return {"mask": None, "mask_error": str(error)}
+    if use is not None and not use.any():
+        raise FormatError("the mask hides the whole photo", fix="masks are white where the photo is used")
     if opaque is None:
         return {"mask": mask}
     with atomic_path(out) as temporary:

@@ -173,6 +173,20 @@ def test_masks_of_a_folder_and_of_transparency(tmp_path: Path, pictures: ModuleT
     assert np.array_equal(use["both.png"], (columns >= 20) & (columns < 50))
 
 
+def test_a_photo_that_its_mask_hides_is_turned_away_with_that_reason(tmp_path: Path, pictures: ModuleType) -> None:
+    photos, masks = tmp_path / "photos", tmp_path / "masks"
+    for name in ("a.jpg", "b.jpg"):
+        pictures.save(pictures.texture(100, 80), photos / name)
+    _mask(masks / "a.png", (100, 80), 0)
+    _mask(masks / "b.png", (100, 80), 100)
+    found = load_photos(photos, PhotoOptions(masks=masks), tmp_path / "work", WORKERS)
+    assert [photo.key for photo in found.photos] == ["a.jpg"]
+    assert "hides the whole photo" in found.rejected[0].reason and "white" in found.rejected[0].reason
+    _mask(masks / "a.png", (100, 80), 100)
+    with pytest.raises(InputError, match=r"no usable photo.*2 unusable files \(a\.jpg: the mask hides the whole photo"):
+        load_photos(photos, PhotoOptions(masks=masks), tmp_path / "work", WORKERS)
+
+
 def test_masks_that_do_not_fit_are_errors(tmp_path: Path, pictures: ModuleType) -> None:
     pictures.save(pictures.texture(100, 80), tmp_path / "photos" / "a.jpg")
     with pytest.raises(InputError, match="does not exist"):
