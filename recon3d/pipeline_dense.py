@@ -22,7 +22,7 @@ from recon3d.dense.splat_depth import splat_depth
 from recon3d.dense.stereo import estimate_depth
 from recon3d.dense.types import DepthMap
 from recon3d.pipeline_images import Images
-from recon3d.pipeline_memory import check_stereo_memory, splat_photo_size
+from recon3d.pipeline_memory import check_stereo_memory, coarser_voxels, splat_photo_size
 from recon3d.pipeline_photos import SizedPhotos, read_sized
 from recon3d.pipeline_work import DepthSource, Only, SplatsStart, Workspace
 from recon3d.plan_dense import DenseOptions
@@ -247,7 +247,8 @@ class DenseStages:
                 maps, self.cameras, options, max_memory_bytes=memory, progress=self.work.progress
             )
             save_mesh(folder / MESH, mesh)
-            return {"metrics": {**asdict(mesh_statistics(mesh)), **asdict(stats)}, "notes": []}
+            notes = coarser_voxels(options.voxel_size, stats.voxel)
+            return {"metrics": {**asdict(mesh_statistics(mesh)), **asdict(stats)}, "notes": notes}
 
         return self.work.stage("mesh", inputs, build)
 

@@ -55,6 +55,18 @@ def splat_photo_size(cameras: Cameras, wanted: int, max_memory_bytes: int) -> tu
     return size, [f"splats were optimised from photos of {size} px to stay within {memory}"]
 
 
+def coarser_voxels(wanted: float, voxel: float) -> list[str]:
+    """Return a note where a mesh could not have the voxels that the user asked for.
+
+    Args:
+        wanted: edge of a voxel in world units; 0 = what suits the photos.
+        voxel: edge of the voxels that fitted.
+    """
+    if not wanted or voxel <= 1.001 * wanted:
+        return []
+    return [f"the mesh was made with voxels of {voxel:.4g} instead of {wanted:.4g} to keep its memory and faces"]
+
+
 def _pixels(cameras: Cameras, size: int) -> int:
     reduced = cameras.limited(size)
     return int((reduced.width.astype(int) * reduced.height.astype(int)).sum())

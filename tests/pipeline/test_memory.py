@@ -17,6 +17,7 @@ from recon3d.pipeline_memory import (
     SPLAT_BYTES_PER_PIXEL,
     SPLAT_SHARE,
     check_stereo_memory,
+    coarser_voxels,
     splat_photo_size,
 )
 from recon3d.plan_dense import STEREO_BYTES_PER_PIXEL, DensePlan, Preset, make_dense_plan, with_preset
@@ -64,6 +65,13 @@ def test_smaller_photos_are_said() -> None:
     size, notes = splat_photo_size(cameras(1000), 1600, 4 * GB)
     assert MIN_SPLAT_SIZE < size < 1600
     assert notes == [f"splats were optimised from photos of {size} px to stay within 3.7 GiB of memory"]
+
+
+def test_coarser_voxels_than_asked_for_are_said() -> None:
+    assert coarser_voxels(0.0, 0.3) == coarser_voxels(0.3, 0.3) == []
+    assert coarser_voxels(0.1, 0.3) == [
+        "the mesh was made with voxels of 0.3 instead of 0.1 to keep its memory and faces"
+    ]
 
 
 def test_too_many_photos_for_the_memory_are_refused_with_what_would_do() -> None:
