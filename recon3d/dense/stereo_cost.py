@@ -19,6 +19,7 @@ from jaxtyping import Float32
 
 from recon3d.core.kernels import kernel
 from recon3d.dense.stereo_images import BORDER, HEADER
+from recon3d.render.gaussians.cpu_simd import WIDTH, byte, load, pick, select, store, total, whole
 
 N_SAMPLES = 32
 OUTSIDE = np.float32(1.0)  # cost where a view does not see the window: as bad as no correlation
@@ -46,26 +47,30 @@ def load_window(reference, u, v, window):
     center = reference[v + BORDER, u + BORDER]
     if center < np.float32(0.0):
         return np.float32(-1.0)
-    for i in range(N_SAMPLES):
-        window[_CENTRED + i] = reference[v + BORDER + int(window[_DY + i]), u + BORDER + int(window[_DX + i])]
-    total, first, second = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    for i in range(N_SAMPLES):
-        value = window[_CENTRED + i]
-        off = value - center
-        like = np.float32(1.0) / (np.float32(1.0) + off * off * _COLOUR)
-        weight = window[_SPATIAL + i] * like * like if value >= np.float32(0.0) else np.float32(0.0)
-        window[_WEIGHT + i] = weight
-        window[_CENTRED + i] = off
-        total += weight
-        first += weight * off
-        second += weight * off * off
-    scale = np.float32(1.0) / max(total, np.float32(1e-6))
-    mean = first * scale
-    for i in range(N_SAMPLES):
-        weight = window[_WEIGHT + i] * scale
-        window[_WEIGHT + i] = weight
-        window[_CENTRED + i] = weight * (window[_CENTRED + i] - mean)
-    return max(second * scale - mean * mean, np.float32(0.0))
+    stride = reference.shape[1]
+    start = (v + BORDER) * stride + u + BORDER
+    off_a, weight_a = _weighed(reference, start, stride, center, window, 0)
+    off_b, weight_b = _weighed(reference, start, stride, center, window, WIDTH)
+    first_a, first_b = weight_a * off_a, weight_b * off_b
+    scale = np.float32(1.0) / max(total(weight_a + weight_b), np.float32(1e-6))
+    mean = total(first_a + first_b) * scale
+    variance = total(first_a * off_a + first_b * off_b) * scale - mean * mean
+    weight_a, weight_b = weight_a * scale, weight_b * scale
+    store(window, _WEIGHT, weight_a)
+    store(window, _WEIGHT + WIDTH, weight_b)
+    store(window, _CENTRED, weight_a * (off_a - mean))
+    store(window, _CENTRED + WIDTH, weight_b * (off_b - mean))
+    return max(variance, np.float32(0.0))
+
+
+@kernel(lean=True, inline=True)
+@no_type_check
+def _weighed(reference, start, stride, center, window, half):
+    """Return sixteen samples as differences from the centre, and their weights, which do not sum to one yet."""
+    value = pick(reference, start, stride, load(window, _DX + half), load(window, _DY + half))
+    off = value - center
+    like = np.float32(1.0) / (np.float32(1.0) + off * off * _COLOUR)
+    return off, select(value >= np.float32(0.0), load(window, _SPATIAL + half) * like * like, np.float32(0.0))
 
 
 @kernel(lean=True, inline=True)
@@ -101,26 +106,28 @@ def view_cost(packed, maps, view, at, plane, window, variance):
 @no_type_check
 def _sums(packed, start, width, center, warp, window):
     """Sums of weight * s, weight * s^2 and centred * s over the bilinear samples s of an affinely warped window."""
+    one, weight_one = _sampled(packed, start, width, center, warp, window, 0)
+    two, weight_two = _sampled(packed, start, width, center, warp, window, WIDTH)
+    weighted_one, weighted_two = weight_one * one, weight_two * two
+    cross = load(window, _CENTRED) * one + load(window, _CENTRED + WIDTH) * two
+    mean, square = weighted_one + weighted_two, weighted_one * one + weighted_two * two
+    return total(mean), total(square), total(cross)
+
+
+@kernel(lean=True, inline=True)
+@no_type_check
+def _sampled(packed, start, width, center, warp, window, half):
+    """Return sixteen bilinear samples of a view and their weights."""
     sx, sy = center
     a, b, c, d = warp
-    mean, square, cross = np.float32(0.0), np.float32(0.0), np.float32(0.0)
-    for i in range(N_SAMPLES):
-        x, y = sx + a * window[_DX + i] + b * window[_DY + i], sy + c * window[_DX + i] + d * window[_DY + i]
-        left, top = np.int32(x), np.int32(y)
-        fx, fy = x - np.float32(left), y - np.float32(top)
-        quad = np.int32(packed[np.uint32(start + top * width + left)])
-        s00, s01 = np.float32(quad & np.int32(255)), np.float32((quad >> np.int32(8)) & np.int32(255))
-        s10, s11 = (
-            np.float32((quad >> np.int32(16)) & np.int32(255)),
-            np.float32((quad >> np.int32(24)) & np.int32(255)),
-        )
-        upper, lower = s00 + fx * (s01 - s00), s10 + fx * (s11 - s10)
-        sample = upper + fy * (lower - upper)
-        weighted = window[_WEIGHT + i] * sample
-        mean += weighted
-        square += weighted * sample
-        cross += window[_CENTRED + i] * sample
-    return mean, square, cross
+    dx, dy = load(window, _DX + half), load(window, _DY + half)
+    x, y = dx * a + dy * b + sx, dx * c + dy * d + sy
+    left, top = whole(x), whole(y)
+    quad = pick(packed, start, width, left, top)
+    x, y = x - left, y - top
+    upper, lower = byte(quad, 0), byte(quad, 2)
+    upper, lower = upper + x * (byte(quad, 1) - upper), lower + x * (byte(quad, 3) - lower)
+    return upper + y * (lower - upper), load(window, _WEIGHT + half)
 
 
 @kernel(lean=True, inline=True)
@@ -160,11 +167,11 @@ def quarrel(packed, maps, fields, at, w, window, search):
 
     It counts as much as the neighbour's own match is trusted, and no more than its cap.
     """
-    total = np.float32(0.0)
+    summed = np.float32(0.0)
     for i in range(search.n_best):
         off, _, their_cost = disagreement(packed, maps, fields, int(window[RANK + i]), at, w)
-        total += max(np.float32(1.0) - np.float32(1.5) * their_cost, np.float32(0.0)) * min(off, CAP_PX)
-    return total * (search.weight / np.float32(search.n_best))
+        summed += max(np.float32(1.0) - np.float32(1.5) * their_cost, np.float32(0.0)) * min(off, CAP_PX)
+    return summed * (search.weight / np.float32(search.n_best))
 
 
 @kernel(lean=True)
@@ -180,13 +187,13 @@ def plane_cost(packed, maps, fields, at, plane, window, variance, search):
             slot -= 1
         window[BEST + slot] = cost
         window[RANK + slot] = np.float32(view)
-    total = np.float32(0.0)
+    summed = np.float32(0.0)
     for i in range(search.n_best):
-        total += window[BEST + i]
-    total /= np.float32(search.n_best)
+        summed += window[BEST + i]
+    summed /= np.float32(search.n_best)
     if search.weight > np.float32(0.0):
-        total += quarrel(packed, maps, fields, at, plane[0], window, search)
-    return total
+        summed += quarrel(packed, maps, fields, at, plane[0], window, search)
+    return summed
 
 
 @kernel(lean=True)
@@ -194,15 +201,15 @@ def plane_cost(packed, maps, fields, at, plane, window, variance, search):
 def ranked_cost(packed, maps, fields, at, plane, window, variance, search, limit):
     """Return the mean cost of a plane over the views ranked best before; infinity once it must exceed ``limit``."""
     allowed = limit * np.float32(search.n_best)
-    total = np.float32(0.0)
+    summed = np.float32(0.0)
     for i in range(search.n_best):
-        total += view_cost(packed, maps, int(window[RANK + i]), at, plane, window, variance)
-        if total >= allowed:
+        summed += view_cost(packed, maps, int(window[RANK + i]), at, plane, window, variance)
+        if summed >= allowed:
             break
-    if total >= allowed:
-        total = np.float32(np.inf)
+    if summed >= allowed:
+        summed = np.float32(np.inf)
     else:
-        total /= np.float32(search.n_best)
+        summed /= np.float32(search.n_best)
         if search.weight > np.float32(0.0):
-            total += quarrel(packed, maps, fields, at, plane[0], window, search)
-    return total
+            summed += quarrel(packed, maps, fields, at, plane[0], window, search)
+    return summed
