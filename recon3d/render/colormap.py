@@ -41,8 +41,8 @@ def colourise(
         sRGB colours, ``[h,w,3]``.
     """
     span = high - low if high != low else 1.0
-    with np.errstate(invalid="ignore"):
-        steps = np.clip(np.nan_to_num((values - low) / span) * 255, 0, 255)
+    with np.errstate(invalid="ignore", over="ignore"):
+        steps = 255 * np.nan_to_num(np.clip((values - low) / span, 0, 1))
     colours = colour_table(name)[np.rint(steps).astype(np.uint8)]
     colours[~np.isfinite(values)] = NO_VALUE
     return colours

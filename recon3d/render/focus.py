@@ -9,7 +9,7 @@ from jaxtyping import Float64
 
 from recon3d.core.errors import UsageError
 from recon3d.render.cameras import Cameras
-from recon3d.render.trajectories import look_at
+from recon3d.render.trajectories import look_at, spread_of
 
 _MAX_TILT_DEG = 35.0  # beyond, the world is not levelled, and the cameras say where up is
 _PRIOR = 0.02  # weight of the middle of the scene against one optical axis: decides where the axes are parallel
@@ -61,7 +61,6 @@ def find_focus(cameras: Cameras, points: Float64[np.ndarray, "p 3"] | None = Non
 def _typical_depths(cameras: Cameras, points: Float64[np.ndarray, "p 3"] | None) -> Float64[np.ndarray, " n"]:
     """Return the median depth of the points that each camera sees; the spread of the cameras where none is known."""
     centers = cameras.centers
-    spread = float(np.linalg.norm(centers - centers.mean(axis=0), axis=1).max()) or 1.0
     depths = np.full(len(cameras), np.nan)
     chosen = np.zeros((0, 3)) if points is None else points[:: max(1, len(points) // 5000)]
     for index in range(len(cameras) if len(chosen) else 0):
@@ -71,7 +70,7 @@ def _typical_depths(cameras: Cameras, points: Float64[np.ndarray, "p 3"] | None)
         if len(seen):
             depths[index] = np.median(seen)
     known = depths[np.isfinite(depths)]
-    return np.where(np.isfinite(depths), depths, np.median(known) if len(known) else spread)
+    return np.where(np.isfinite(depths), depths, np.median(known) if len(known) else spread_of(centers))
 
 
 def _spatial_median(points: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "3"]:

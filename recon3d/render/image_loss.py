@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
-from recon3d.core.errors import ShapeError
+from recon3d.core.errors import ShapeError, UsageError
 from recon3d.render.image_loss_cpu import loss_parts
 from recon3d.render.ssim import ssim_map
 
@@ -54,6 +55,7 @@ def photometric_loss(
 
     Raises:
         ShapeError: the sizes differ.
+        UsageError: the photo is neither uint8 nor float.
 
     Source: Kerbl et al., "3D Gaussian Splatting for Real-Time Radiance Field Rendering", 2023, eq. 7.
     """
@@ -61,6 +63,8 @@ def photometric_loss(
         if value is not None and value.shape[:2] != image.shape[:2]:
             got = tuple(value.shape)
             raise ShapeError(f"the {name} has another size than the image", got=got, expected=tuple(image.shape[:2]))
+    if target.dtype != torch.uint8 and not target.is_floating_point():
+        raise UsageError("the target has another type", got=target.dtype, expected="uint8 to 255, or float to 1")
     if image.device.type == "cpu" and image.dtype == torch.float32:
         matrix = torch.eye(3, 4) if colour is None else colour
         loss, parts = _Fused.apply(image, matrix, target, mask, lambda_dssim)  # type: ignore[no-untyped-call]
@@ -103,7 +107,7 @@ class _Fused(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         parts = loss_parts(
             image.detach().contiguous().numpy(),
-            target.contiguous().numpy(),
+            (target if target.dtype == torch.uint8 else target.to(torch.float32)).detach().contiguous().numpy(),
             None if mask is None else mask.contiguous().numpy(),
             colour.detach().to(torch.float32).contiguous().numpy(),
             lambda_dssim,
@@ -116,6 +120,7 @@ class _Fused(torch.autograd.Function):
         return loss.to(torch.float32), means
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_loss: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         by_image, by_colour = ctx.saved_tensors
         return by_image * grad_loss, by_colour * grad_loss, None, None, None

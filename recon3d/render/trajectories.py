@@ -12,6 +12,7 @@ from recon3d.core.errors import UsageError
 from recon3d.formats.quaternions import quaternion_from_rotation, rotation_from_quaternion
 from recon3d.render.cameras import Cameras
 
+_ROUNDING = 1e-12  # of the coordinates: cameras that stand no farther apart stand in one place
 _SHORTEST = 1e-3  # of the whole path: no two keyframes lie closer in the parameter of the spline
 
 
@@ -147,6 +148,12 @@ def through(cameras: Cameras, n_frames: int, size: tuple[int, int], depth: float
     return CameraPath(framed(poses, focal, size), False, description)
 
 
+def spread_of(centers: Float64[np.ndarray, "n 3"]) -> float:
+    """Return how far cameras stand from their mean at most, in world units; 1 where they differ by rounding only."""
+    spread = float(np.linalg.norm(centers - centers.mean(axis=0), axis=1).max())
+    return spread if spread > _ROUNDING * float(np.abs(centers).max()) else 1.0
+
+
 def _same_sign(quats: Float64[np.ndarray, "n 4"]) -> Float64[np.ndarray, "n 4"]:
     """Return the quaternions with signs such that neighbours lie in one half space."""
     flips = np.where(np.einsum("ni,ni->n", quats[1:], quats[:-1]) < 0, -1.0, 1.0)
@@ -157,9 +164,8 @@ def _knots(
     centers: Float64[np.ndarray, "n 3"], quats: Float64[np.ndarray, "n 4"], depth: float | None
 ) -> Float64[np.ndarray, " n"]:
     """Return the parameter of each keyframe: square roots of how far it lies from the one before, summed up."""
-    spread = float(np.linalg.norm(centers - centers.mean(axis=0), axis=1).max())
-    reach = depth if depth else spread
-    moved = np.linalg.norm(np.diff(centers, axis=0), axis=1) / (reach if reach > 0 else 1.0)
+    reach = depth if depth else spread_of(centers)
+    moved = np.linalg.norm(np.diff(centers, axis=0), axis=1) / reach
     turned = 2 * np.arccos(np.clip(np.einsum("ni,ni->n", quats[1:], quats[:-1]), -1, 1))
     steps = np.sqrt(moved + turned)
     steps = np.maximum(steps, _SHORTEST * max(float(steps.sum()), 1e-9))

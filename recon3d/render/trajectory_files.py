@@ -67,8 +67,10 @@ def _with_intrinsics(poses: Float64[np.ndarray, "n 4 4"], value: dict[str, Any],
     is_shared = len(rows) == 3 and isinstance(rows[0], list) and rows[0] and not isinstance(rows[0][0], list)
     K = json_array(rows, (3, 3) if is_shared else (n, 3, 3), f"{name}: K")
     K = np.broadcast_to(K, (n, 3, 3)).copy()
-    if not ((K[:, (0, 1), (0, 1)] > 0).all() and np.abs(K[:, 2] - [0, 0, 1]).max(initial=0) < 1e-9):
-        raise FormatError(f"{name}: K is no intrinsic matrix", expected="positive focal lengths, last row 0 0 1")
+    skew, last = K[:, (0, 1), (1, 0)], K[:, 2] - [0, 0, 1]
+    if not ((K[:, (0, 1), (0, 1)] > 0).all() and max(np.abs(skew).max(initial=0), np.abs(last).max(initial=0)) < 1e-9):
+        expected = "positive focal lengths, no skew, last row 0 0 1"
+        raise FormatError(f"{name}: K is no intrinsic matrix of a pinhole camera", expected=expected)
     width, height = (json_int(value, side, name, 1) for side in ("width", "height"))
     return Cameras(poses, K, np.full(n, width, np.int64), np.full(n, height, np.int64))
 

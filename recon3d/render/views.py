@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ class ViewOptions:
     backend: GaussianBackend = "auto"
 
     def __post_init__(self) -> None:
+        if self.what not in get_args(Quantity):
+            raise UsageError("frames show no such thing", got=self.what, expected=", ".join(get_args(Quantity)))
         if not all(0 <= value <= 1 for value in self.background):
             raise UsageError("a background colour is out of range", got=self.background, expected="three in 0..1")
 

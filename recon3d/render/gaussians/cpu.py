@@ -77,7 +77,7 @@ def rasterize_projected(
     Differentiable in means2d, conics, depths, opacities, features and background, through the image, alpha and the
     expected depth.
     """
-    frame = _Frame(_array(projection.radii), width, height, options)
+    frame = _Frame(_array(projection.radii.to(torch.int32)), width, height, options)
     geometry = (projection.means2d, projection.conics, projection.depths)
     found = _Rasterize.apply(*geometry, opacities, features, background, frame)  # type: ignore[no-untyped-call]
     image, alpha, expected, median = found

@@ -117,6 +117,7 @@ def _radii(u, v, xx, yy, opacity, factor, intrinsics, rules):
     extent = spread(_SIGMAS) if rules[3] > 0.0 else extent
     rx, ry = extent * root(xx), extent * root(yy)
     shown = both(both(rx > _ZERO, ry > _ZERO), both(rx < _GREATEST, ry < _GREATEST))
+    shown = both(shown, factor >= _ZERO)  # NaN where the determinant overflows
     rx, ry = lesser(upwards(rx), spread(_MAX_RADIUS)), lesser(upwards(ry), spread(_MAX_RADIUS))
     shown = both(shown, both(u + rx > _ZERO, v + ry > _ZERO))
     shown = both(shown, both(u - rx < intrinsics[8], v - ry < intrinsics[9]))

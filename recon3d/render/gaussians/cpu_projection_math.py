@@ -17,6 +17,7 @@ from recon3d.render.gaussians.cpu_simd import at, exact_exp2, load, put, root, s
 TINY = np.float32(1e-12)
 _MIN_DETERMINANT = np.float32(1e-10)
 _LOG2_E = 1 / log(2)
+_LEAST, _GREATEST = np.float32(-126), np.float32(127)  # exponents of float32
 
 
 @kernel(order="fused", inline=True)
@@ -100,7 +101,14 @@ def unit_quats(rows):
 def scales_of(rows):
     """Return the standard deviations along the axes."""
     a, b, c = triple(rows, 112)
-    return exact_exp2(a * _LOG2_E), exact_exp2(b * _LOG2_E), exact_exp2(c * _LOG2_E)
+    return _exp(a), _exp(b), _exp(c)
+
+
+@kernel(order="fused", inline=True)
+@no_type_check
+def _exp(value):
+    """Return exponentials, cut to what exact_exp2 can: the square of what is cut is zero or infinite as it was."""
+    return exact_exp2(lesser(greater(value * _LOG2_E, spread(_LEAST)), spread(_GREATEST)))
 
 
 @kernel(order="fused", inline=True)

@@ -19,6 +19,7 @@ N_SHAPE = 8  # numbers of a record before its values
 _CHUNK = 8192
 _HALF_LOG2_E = 0.5 * 1.4426950408889634
 _LEAST_ALPHA = 1e-6  # no weaker Gaussian can be seen
+_LEAST_LIGHT = 1e-30  # below, float32 loses digits, and the backward pass divides what is left of the light
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ def tile_scene(splats: Splats, width: int, height: int, options: RasterOptions) 
         lambda i: _shape_chunk(i * _CHUNK, min(n, (i + 1) * _CHUNK), *arrays, log2(least), records, boxes),
         -(-n // _CHUNK),
     )
-    rules = np.array([log2(least), log2(options.max_alpha), options.min_transmittance], np.float32)
+    rules = np.array([log2(least), log2(options.max_alpha), max(options.min_transmittance, _LEAST_LIGHT)], np.float32)
     grid = TileGrid(TILE, -(-width // TILE), -(-height // TILE))
     lists = bin_ellipses(records, boxes, depth_order(splats.depths[visible]), grid)
     return TiledScene(visible, records, lists, grid, width, height, rules)

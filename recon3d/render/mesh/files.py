@@ -24,12 +24,14 @@ def save_mesh(path: Path, mesh: Mesh) -> None:
         mesh: the mesh.
 
     Raises:
-        UsageError: another ending, or a GLB without faces.
+        UsageError: another ending, numbers that are not finite, or a GLB without faces.
     """
     path = Path(path)
     if _suffix(path) == ".glb":
         write_glb(path, MeshArrays(mesh.vertices, mesh.faces, mesh.normals, mesh.rgb))
         return
+    if not all(np.isfinite(value).all() for value in (mesh.vertices, mesh.normals) if value is not None):
+        raise UsageError(f"cannot write {path}", got="numbers that are not finite", expected="finite vertices, normals")
     columns = dict(zip(_POSITION, mesh.vertices.T, strict=True))
     if mesh.normals is not None:
         columns |= dict(zip(_NORMAL, mesh.normals.T, strict=True))

@@ -153,14 +153,21 @@ def rasterize_faces(
     return face, weights
 
 
-@kernel
+@kernel(order="written", inline=True)
+@no_type_check
+def _edge(ax, ay, bx, by, px, py):
+    """Return twice the area of (a, b, p): the bits of minus that of (b, a, p), so that no pixel falls between faces."""
+    return (ax - px) * (by - py) - (ay - py) * (bx - px)
+
+
+@kernel(order="written")
 @no_type_check
 def _draw_rows(pixels, inverse, faces, first_row, end_row, face, weights, depth):
     width = face.shape[1]
     for f in range(faces.shape[0]):
         a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
         ax, ay, bx, by, cx, cy = pixels[a, 0], pixels[a, 1], pixels[b, 0], pixels[b, 1], pixels[c, 0], pixels[c, 1]
-        area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
+        area = _edge(ax, ay, bx, by, cx, cy)
         if not (area > 0.0 or area < 0.0):  # also NaN: a corner behind the camera
             continue
         # Clamped before they become integers: a corner may lie millions of pixels away.
@@ -168,12 +175,12 @@ def _draw_rows(pixels, inverse, faces, first_row, end_row, face, weights, depth)
         bottom = math.floor(min(max(ay, by, cy) - 0.5, end_row - 1.0))
         left = math.ceil(max(min(ax, bx, cx) - 0.5, 0.0))
         right = math.floor(min(max(ax, bx, cx) - 0.5, width - 1.0))
+        scale = 1.0 / area
         for y in range(top, bottom + 1):
             for x in range(left, right + 1):
                 px, py = x + 0.5, y + 0.5
-                u = ((bx - px) * (cy - py) - (by - py) * (cx - px)) / area
-                v = ((cx - px) * (ay - py) - (cy - py) * (ax - px)) / area
-                w = 1.0 - u - v
+                u, v = _edge(bx, by, cx, cy, px, py) * scale, _edge(cx, cy, ax, ay, px, py) * scale
+                w = _edge(ax, ay, bx, by, px, py) * scale
                 if u < 0.0 or v < 0.0 or w < 0.0:
                     continue
                 # 1/z runs linearly over the picture; the corners' shares of it are the weights on the surface.

@@ -40,5 +40,6 @@ class Mesh:
             value = getattr(self, name)
             if value is not None and value.shape != shape:
                 raise ShapeError(f"Mesh.{name} has the wrong shape", got=value.shape, expected=shape)
-        if self.faces.size and not 0 <= self.faces.min() <= self.faces.max() < v:
-            raise ShapeError("Mesh.faces points past the end", got=int(self.faces.max()), expected=f"0..{v - 1}")
+        wrong = self.faces[(self.faces < 0) | (self.faces >= v)]
+        if wrong.size:
+            raise ShapeError("Mesh.faces names a vertex that is not there", got=int(wrong[0]), expected=f"0..{v - 1}")
