@@ -174,13 +174,16 @@ class DenseStages:
         for key, depth in zip(self.keys, maps, strict=True):
             save_depth(folder, key, depth)
         given = list(zip(maps, photos.images, strict=True))
-        points = fuse_points(given, photos.cameras, PointOptions())
+        # Of two photos, only one other can agree.
+        agree = PointOptions(min_views=min(PointOptions.min_views, len(given) - 1))
+        points = fuse_points(given, photos.cameras, agree)
         points.save(folder / DENSE_POINTS)
         coverage = {key: round(depth.coverage, 4) for key, depth in zip(self.keys, maps, strict=True)}
         megapixels = sum(depth.depth_z.size for depth in maps) / 1e6
         metrics = {**metrics, "coverage": coverage, "megapixels": megapixels, "n_points": len(points)}
         empty = [key for key, share in coverage.items() if share == 0]
         notes = [f"no depth could be found for {', '.join(empty[:5])}"] if empty else []
+        notes += [] if len(points) else ["the depth maps agree on no dense point"]
         return {"metrics": metrics, "notes": notes}
 
     def splats(self) -> StageResult:
