@@ -123,7 +123,7 @@ def test_pixels_must_be_opaque_enough(min_alpha: float) -> None:
         for logit in (-3.9, -1.0, 8.0)
     ]
     assert found == sorted(found) and found[-1] == 1.0
-    assert (found[0] == 0) == (min_alpha > 0.05)
+    assert found[0] == 0  # where less than half of the light is stopped there is no median
 
 
 @pytest.mark.parametrize("scale", [0.02, 1.0, 300.0])
