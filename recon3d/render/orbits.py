@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from recon3d.core.errors import UsageError
 from recon3d.render.cameras import Cameras
 from recon3d.render.focus import Focus, find_focus
-from recon3d.render.trajectories import CameraPath, focal_per_diagonal, framed, look_at
+from recon3d.render.trajectories import CameraPath, check_frame_size, focal_per_diagonal, framed, look_at
 
 _MAX_GAP_DEG = 90.0  # a full circle is flown where no larger sector is without a camera
 _MIN_SWAY_DEG = 8.0
@@ -185,11 +185,12 @@ def orbit_points(
         elevation_deg: how far the cameras look down.
 
     Raises:
-        UsageError: there is no finite point or no frame.
+        UsageError: there is no finite point or no frame, or a frame has no pixels.
     """
     solid = points[np.isfinite(points).all(axis=1)]
     if not len(solid) or n_frames < 1:
         raise UsageError("an orbit needs a point and a frame", got=f"{len(solid)} points, {n_frames} frames")
+    check_frame_size(size)
     middle = np.percentile(solid, [5, 95], axis=0).mean(axis=0)
     radius = _MARGIN * float(np.percentile(np.linalg.norm(solid - middle, axis=1), 90)) or 1.0
     share = 0.9  # of the diagonal: a field of view of 58 degrees

@@ -65,6 +65,12 @@ def poses_from(
     return poses
 
 
+def check_frame_size(size: tuple[int, int]) -> None:
+    """Raise UsageError where frames have no pixels."""
+    if min(size) < 1:
+        raise UsageError("the size of a frame must be positive", got=f"{size[0]}x{size[1]}")
+
+
 def framed(
     cam_from_world: Float64[np.ndarray, "n 4 4"], focal_per_diagonal: Float64[np.ndarray, " n"], size: tuple[int, int]
 ) -> Cameras:
@@ -78,10 +84,8 @@ def framed(
     Raises:
         UsageError: the size is not positive.
     """
-    width, height = size
-    if width < 1 or height < 1:
-        raise UsageError("the size of a frame must be positive", got=f"{width}x{height}")
-    n = len(cam_from_world)
+    check_frame_size(size)
+    (width, height), n = size, len(cam_from_world)
     K = np.tile(np.array([[0, 0, width / 2], [0, 0, height / 2], [0, 0, 1.0]]), (n, 1, 1))
     K[:, 0, 0] = K[:, 1, 1] = focal_per_diagonal * np.hypot(width, height)
     return Cameras(cam_from_world, K, np.full(n, width, np.int64), np.full(n, height, np.int64))
