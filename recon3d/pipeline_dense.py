@@ -250,7 +250,7 @@ class DenseStages:
                 maps, self.cameras, options, max_memory_bytes=memory, progress=self.work.progress
             )
             save_mesh(folder / MESH, mesh)
-            notes = coarser_voxels(options.voxel_size, stats.voxel)
+            notes = coarser_voxels(stats.wanted_voxel, stats.voxel)
             return {"metrics": {**asdict(mesh_statistics(mesh)), **asdict(stats)}, "notes": notes}
 
         return self.work.stage("mesh", inputs, build)

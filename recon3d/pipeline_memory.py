@@ -56,13 +56,13 @@ def splat_photo_size(cameras: Cameras, wanted: int, max_memory_bytes: int) -> tu
 
 
 def coarser_voxels(wanted: float, voxel: float) -> list[str]:
-    """Return a note where a mesh could not have the voxels that the user asked for.
+    """Return a note where a mesh could not have the voxels that were asked for, or suit the photos.
 
     Args:
-        wanted: edge of a voxel in world units; 0 = what suits the photos.
+        wanted: edge of a voxel in world units without limits.
         voxel: edge of the voxels that fitted.
     """
-    if not wanted or voxel <= 1.001 * wanted:
+    if voxel <= 1.001 * wanted:
         return []
     return [f"the mesh was made with voxels of {voxel:.4g} instead of {wanted:.4g} to keep its memory and faces"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
-from recon3d.core.errors import ResultError, ShapeError
+from recon3d.core.errors import ResourceError, ResultError, ShapeError
 from recon3d.core.progress import Progress, Stage
 from recon3d.dense.fusion_options import FusionOptions
 from recon3d.dense.mesh_cleanup import large_components, sound_faces, used_vertices, vertex_normals
@@ -38,12 +38,14 @@ class FusionStats:
 
     Args:
         voxel: edge of a voxel in world units.
+        wanted_voxel: what it would have been without limits of memory and faces.
         n_blocks: blocks of 512 voxels around the surfaces.
         memory_bytes: what the blocks took.
         closed: whether the surface was closed where nothing was seen.
     """
 
     voxel: float
+    wanted_voxel: float
     n_blocks: int
     memory_bytes: int
     closed: bool
@@ -85,6 +87,7 @@ def fuse_with_stats(
     Raises:
         ShapeError: maps and cameras disagree.
         ResultError: the depth maps hold no surface.
+        ResourceError: the memory suffices for no voxels.
     """
     options, progress = options or FusionOptions(), progress or Progress()
     if len(maps) != len(cameras):
@@ -94,6 +97,7 @@ def fuse_with_stats(
     with progress.stage("fusing depth maps", 2 * len(maps)) as stage:
         spread = _measure_maps(maps, cameras)
         lattice = _lattice(spread, cameras, options)
+        wanted_voxel = lattice.voxel
         for _ in range(_MAX_COARSENING):
             volume = _fill(job, spread, lattice, stage)
             surface = _seen_surface(job, volume)
@@ -107,7 +111,7 @@ def fuse_with_stats(
             lattice = _coarser(volume.lattice, factor)
     n_blocks, voxel = len(volume.keys), volume.lattice.voxel
     logger.info("%d faces from %d blocks of voxels of %.4g", len(mesh.faces), n_blocks, voxel)
-    return mesh, FusionStats(voxel, n_blocks, n_blocks * BYTES_PER_BLOCK, job.closed)
+    return mesh, FusionStats(voxel, wanted_voxel, n_blocks, n_blocks * BYTES_PER_BLOCK, job.closed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +184,7 @@ def _fill(job: _Job, spread: _Spread, lattice: Lattice, stage: Stage) -> TsdfVol
 def _allocate(job: _Job, lattice: Lattice) -> tuple[Lattice, Int64[np.ndarray, " b"]]:
     """Return the blocks around all surfaces, of voxels as coarse as the memory asks for."""
     max_blocks = max(1, int(_MEMORY_SHARE * job.max_memory_bytes / BYTES_PER_BLOCK))
-    for _ in range(_MAX_COARSENING):
+    for attempt in range(_MAX_COARSENING):
         keys = np.zeros(0, np.int64)
         for rays in job.rays():
             keys = np.union1d(keys, blocks_of_map(rays, lattice))
@@ -189,11 +193,17 @@ def _allocate(job: _Job, lattice: Lattice) -> tuple[Lattice, Int64[np.ndarray, "
         if 0 < len(keys) <= max_blocks:
             return lattice, keys
         if len(keys) == 0:
-            break
-        factor = max(1.2, float(np.sqrt(len(keys) / max_blocks)))
+            got = f"voxels of {lattice.voxel:.4g}"
+            raise ResultError("the depth maps hold no surface that voxels of this size can show", got=got)
+        # Counting ends at the limit, so the first steps are guesses; they grow, so that a huge scene ends up somewhere.
+        factor = max(1.2 + 0.2 * attempt, float(np.sqrt(len(keys) / max_blocks)))
         logger.info("voxels of %.4g need too much memory; %.2f times coarser", lattice.voxel, factor)
         lattice = _coarser(lattice, factor)
-    raise ResultError("the depth maps hold no surface that voxels of this size can show", got=f"{lattice.voxel:.4g}")
+    raise ResourceError(
+        "too little memory for the voxels of this scene",
+        got=f"{job.max_memory_bytes / 2**20:.0f} MiB",
+        fix="raise --max-memory, or leave far background out with a smaller --mesh.reach",
+    )
 
 
 def _views_to_agree(n_maps: int) -> int:

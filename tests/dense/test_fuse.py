@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import trimesh
 from depth_truth import around, cameras_at, colours_of, look_at, render, ring, room, sphere, wall
 
-from recon3d.core.errors import ResultError, ShapeError, UsageError
+from recon3d.core.errors import ResourceError, ResultError, ShapeError, UsageError
 from recon3d.core.kernels import threads
 from recon3d.dense.fuse import FusionStats, fuse_depth, fuse_with_stats
 from recon3d.dense.fusion_options import FusionOptions
@@ -81,8 +83,18 @@ def test_any_number_of_threads_gives_the_same_bits(ball: tuple[Maps, Cameras]) -
 def test_less_memory_means_coarser_voxels(ball: tuple[Maps, Cameras]) -> None:
     mesh, stats = fuse_with_stats(*ball, FusionOptions(closing="open"), max_memory_bytes=1_500_000)
     assert stats.memory_bytes <= 1_500_000
-    assert stats.voxel > 0.06
+    assert stats.voxel > 0.06 > stats.wanted_voxel
     assert as_trimesh(mesh).is_watertight
+
+
+def test_voxels_much_too_small_still_end_within_the_memory(ball: tuple[Maps, Cameras]) -> None:
+    options = FusionOptions(closing="open", voxel_size=0.01)
+    _, stats = fuse_with_stats(*ball, options, max_memory_bytes=600_000)
+    assert stats.wanted_voxel == 0.01 and 0.02 < stats.voxel < 0.5 and stats.memory_bytes <= 600_000
+    with pytest.raises(ResultError, match="voxels of this size"):  # pixels are far wider than these
+        fuse_with_stats(*ball, replace(options, voxel_size=1e-5))
+    with pytest.raises(ResourceError, match="too little memory for the voxels"):
+        fuse_with_stats(*ball, options, max_memory_bytes=0)
 
 
 def test_a_face_budget_means_coarser_voxels(ball: tuple[Maps, Cameras]) -> None:
