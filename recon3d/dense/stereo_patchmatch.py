@@ -106,7 +106,7 @@ def _sweep(field, reference, packed, maps, fields, window, search, colour):
             moves = parallax(maps, at, field[v, u, 0])
             for guess in range(4 + search.n_random):
                 if guess < 4:
-                    plane = from_neighbour(field, u, v, guess, 1, search.same_px / moves)
+                    plane = from_neighbour(field, u, v, guess, search.same_px / moves)
                 else:
                     plane = perturbed(field, u, v, guess - 4, search.step_px / moves, search)
                 if allowed(plane, search):
@@ -144,16 +144,15 @@ def allowed(plane, search):
 
 @kernel(lean=True, inline=True)
 @no_type_check
-def from_neighbour(field, u, v, direction, nearest, same):
-    """Return the plane of the cheapest pixel of those ``nearest``, ``nearest + 2`` ... 5 steps away in one direction.
+def from_neighbour(field, u, v, direction, same):
+    """Return the plane of the cheapest pixel among those 1, 3 and 5 steps away in one direction.
 
-    A ``nearest`` of 1 looks one way, of -5 both ways; odd steps lead to the other colour of the checkerboard.
     The inverse depth is 0, which is never allowed, where there is no pixel or its plane is nearly the current one.
     """
     height, width = field.shape[:2]
     sign = 1 - 2 * (direction & 1)
     best, bu, bv = np.float32(np.inf), -1, -1
-    for distance in range(nearest, 6, 2):
+    for distance in range(1, 6, 2):
         nu = u + sign * distance if direction < 2 else u
         nv = v if direction < 2 else v + sign * distance
         if 0 <= nu < width and 0 <= nv < height and field[nv, nu, 3] < best:

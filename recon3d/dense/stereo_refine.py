@@ -16,7 +16,6 @@ from recon3d.dense.stereo_images import Sources
 from recon3d.dense.stereo_patchmatch import TILE, Search, allowed, from_neighbour, keep, parallax, perturbed
 
 _STEP_PX = np.float32(0.5)  # distance of the outer two depths from the middle one, in pixels of parallax
-_SURE = np.float32(0.15)  # a plane that matches better than this is not searched for again at full size
 _FLOOR = np.float32(0.02)  # a match is never better than this: sampling and rounding
 
 
@@ -50,11 +49,11 @@ def _polish(field, spread, reference, packed, maps, fields, window, search, phot
             plane = (field[v, u, 0], field[v, u, 1], field[v, u, 2])
             field[v, u, 3] = plane_cost(packed, maps, fields, at, plane, window, variance, search)
             moves = parallax(maps, at, plane[0])
-            for guess in range(0 if field[v, u, 3] < _SURE else 2 + search.n_random):
-                if guess < 2:
-                    plane = from_neighbour(field, u, v, 2 * guess, -5, search.same_px / moves)
+            for guess in range(4 + search.n_random):
+                if guess < 4:
+                    plane = from_neighbour(field, u, v, guess, search.same_px / moves)
                 else:
-                    plane = perturbed(field, u, v, guess - 1, search.step_px / moves, search)
+                    plane = perturbed(field, u, v, guess - 3, search.step_px / moves, search)
                 if allowed(plane, search):
                     cost = ranked_cost(packed, maps, fields, at, plane, window, variance, search, field[v, u, 3])
                     keep(field, u, v, plane, cost)
