@@ -363,8 +363,9 @@ def test_marched_planes_are_exact_and_face_the_positive_side(axis: int, height: 
 
 
 @given(st.lists(st.tuples(*[st.floats(-300, 300)] * 3), min_size=1, max_size=9))
-def test_a_box_holds_its_surface_with_the_room_of_the_truncation(points: list[tuple[float, ...]]) -> None:
-    vertices, room = np.array(points), LATTICE.truncation / LATTICE.voxel
+def test_a_box_holds_its_surface_with_room_around_it(points: list[tuple[float, ...]]) -> None:
+    vertices = np.array(points)
+    room = max(LATTICE.truncation / LATTICE.voxel, 0.1 * np.ptp(vertices, axis=0).max())
     box = Box.around(vertices, LATTICE)
     assert (box.low + room <= vertices.min(0)).all() and (box.low + box.size - 1 - room >= vertices.max(0)).all()
     assert box.memory_bytes == 16 * box.size.prod() and (box.size % 4 == 0).all()

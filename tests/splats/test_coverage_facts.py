@@ -134,19 +134,18 @@ def test_what_one_photo_covered_the_next_leaves_alone() -> None:
 
 
 def test_nothing_is_put_in_front_of_what_another_photo_sees() -> None:
-    """The second camera sees a near wall; what the first would add behind it is in nobody's way, before it is."""
+    """A point close to the near camera suggests small depths beside it; there they would hide the far camera's wall."""
     near, far = ring(1, SIZE), ring(1, SIZE)
     far.cam_from_world[0, 2, 3] += 6  # the same axis, from further back
-    cameras = Cameras(
-        *(np.concatenate([getattr(near, n), getattr(far, n)]) for n in ("cam_from_world", "K", "width", "height"))
-    )
-    wall = wall_points(far, 20_000)  # 4 in front of the far camera: 2 behind the near one
-    anchor = lifted(near, np.array([[2.0, 2.0]]), 0.5)
-    found, _ = covering_points(
-        cameras, [grey(), grey()], [None, None], np.concatenate([wall, anchor]), 0, np.random.default_rng(0)
-    )
-    _, depth = cameras.project(found, np.ones(len(found), np.int64))
-    assert (depth > 4 * FREE_SHARE).all()
+    names = ("cam_from_world", "K", "width", "height")
+    cameras = Cameras(*(np.concatenate([getattr(near, n), getattr(far, n)]) for n in names))
+    grid = np.stack(np.meshgrid(np.arange(40, 57), np.arange(40, 57)), -1).reshape(-1, 2) + 0.5
+    wall, anchor = lifted(far, grid, 7.5), lifted(near, np.array([[2.0, 2.0]]), 0.5)
+    images, masks = [grey(), grey(0)], [None, None]  # the far photo shows nothing else
+    found, _ = covering_points(cameras, images, masks, np.concatenate([wall, anchor]), 0, np.random.default_rng(0))
+    alone, _ = covering_points(near, images[:1], masks[:1], np.concatenate([wall, anchor]), 0, np.random.default_rng(0))
+    depth, free = (cameras.project(xyz, np.ones(len(xyz), np.int64))[1] for xyz in (found, alone))
+    assert len(found) > 20 and (depth > 7.5 * FREE_SHARE).all() and (free < 7.0).any()
 
 
 @pytest.mark.parametrize(("level", "background"), [(4, 0), (250, 255), (128, 128)])
