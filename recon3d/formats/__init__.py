@@ -1,4 +1,4 @@
-"""Byte codecs, numpy in and out: COLMAP models, transforms.json, TUM trajectories, PLY, splats, meshes and EXR.
+"""Byte codecs, numpy in and out: COLMAP models, transforms.json, TUM trajectories, PLY, splats, meshes, EXR and HDR.
 
 Readers are for files from anywhere: whatever the bytes, they return or raise ``recon3d.core.errors.FormatError``, in
 memory bounded by a small multiple of the file, or of the size that its header declares, capped and checked before use.
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         world_from_gltf as world_from_gltf,
         write_glb as write_glb,
     )
+    from recon3d.formats.hdr import read_hdr as read_hdr, write_hdr as write_hdr
     from recon3d.formats.ply import Ply as Ply, read_ply as read_ply, write_ply as write_ply
     from recon3d.formats.quaternions import (
         quaternion_from_rotation as quaternion_from_rotation,
@@ -57,6 +58,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "colmap_model": ["ColmapCamera", "ColmapImage", "ColmapModel", "ColmapPoints"],
         "exr": ["read_exr", "write_exr"],
         "glb": ["MeshArrays", "gltf_from_world", "read_glb", "world_from_gltf", "write_glb"],
+        "hdr": ["read_hdr", "write_hdr"],
         "ply": ["Ply", "read_ply", "write_ply"],
         "quaternions": ["quaternion_from_rotation", "rotation_from_quaternion"],
         "splat_ply": ["SplatArrays", "read_splat_ply", "write_splat_ply"],

@@ -22,6 +22,7 @@ from recon3d.core.errors import FormatError, InputError
 from recon3d.formats.colmap import read_colmap, write_colmap
 from recon3d.formats.exr import parse_exr, write_exr
 from recon3d.formats.glb import MeshArrays, parse_glb, write_glb
+from recon3d.formats.hdr import encode_rgbe, parse_hdr, write_hdr
 from recon3d.formats.ply import parse_ply, write_ply
 from recon3d.formats.splat_ply import SplatArrays, parse_splat_ply, write_splat_ply
 from recon3d.formats.spz import parse_spz, write_spz
@@ -48,6 +49,7 @@ def format_targets(folder: Path) -> tuple[Target, ...]:
         _ply_target(folder),
         *_splat_targets(folder),
         *_exr_targets(folder),
+        _hdr_target(folder),
         *_mesh_targets(folder),
         Target("transforms.json", _transforms_seeds(folder), _read_transforms, (FormatError,)),
         Target("trajectory.tum", ((folder / "scene/trajectory.tum").read_bytes(),), parse_tum, (FormatError,)),
@@ -120,6 +122,18 @@ def _exr_targets(folder: Path) -> list[Target]:
         Target("EXR inside", (raw,), read_zip, (FormatError,)),
         Target("EXR runs", (b"\x22" + raw[:1] + b"\xff\x80",), read_rle, (FormatError,)),
     ]
+
+
+def _hdr_target(folder: Path) -> Target:
+    """Radiance files in the run lengths of today, in the old ones, and flat."""
+    rgb = np.repeat(np.random.default_rng(0).random((6, 5, 3)), 3, 1).astype(np.float32)
+    write_hdr(folder / "a.hdr", rgb)
+    packed = (folder / "a.hdr").read_bytes()
+    header = packed[: packed.index(b"-Y")]
+    pixels = encode_rgbe(rgb)[:2, :4]
+    flat = header + b"+X 4 -Y 2\n" + pixels.tobytes()
+    old = header + b"-Y 1 +X 261\n" + pixels[0].tobytes() + b"\1\1\1\1" * 2
+    return Target("HDR", (packed, flat, old), parse_hdr, (FormatError,))
 
 
 def _mesh_targets(folder: Path) -> list[Target]:
