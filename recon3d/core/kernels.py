@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any, Literal, TypeVar, cast, overload
 
 from numba import njit
@@ -25,6 +28,8 @@ _ORDERS: dict[Order, Any] = {
     "written": False,
 }
 _local = threading.local()
+_ROOT = Path(__file__).resolve().parents[2]
+_IMPORTS = re.compile(rb"^(?:from|import) (recon3d(?:\.\w+)+)", re.MULTILINE)
 
 
 @overload
@@ -50,9 +55,42 @@ def kernel(function: F | None = None, *, order: Order = "free", inline: bool = F
     def compile_it(body: F) -> F:
         options: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "fastmath": _ORDERS[order]}
         options |= ({"forceinline": True} if inline else {}) | ({"_nrt": False} if lean else {})
-        return cast(F, njit(**options)(body))
+        compiled: Any = njit(**options)(body)
+        _renew_with_sources(compiled, Path(body.__code__.co_filename))
+        return cast(F, compiled)
 
     return compile_it if function is None else compile_it(function)
+
+
+def _renew_with_sources(compiled: Any, path: Path) -> None:
+    """Let machine code on disk count only while every module that it is made of is the same.
+
+    Numba looks at the module of the kernel alone, but the kernels that it calls are compiled into it: without this, an
+    update of the package would keep running the old ones.
+    """
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if file is not None:
+        file._source_stamp = (file._source_stamp, _digest(path))
+
+
+@cache
+def _digest(path: Path) -> str:
+    """Return the hash of a module and of those with kernels that it imports."""
+    found: dict[Path, bytes] = {}
+    waiting = [path]
+    while waiting:
+        module = waiting.pop()
+        source = _source(module)
+        if module in found or (module not in (path, Path(__file__)) and b"core.kernels" not in source):
+            continue
+        found[module] = source
+        waiting += [_ROOT.joinpath(*name.decode().split(".")).with_suffix(".py") for name in _IMPORTS.findall(source)]
+    return hashlib.sha256(b"\0".join(found[module] for module in sorted(found))).hexdigest()
+
+
+@cache
+def _source(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
 
 
 def thread_count() -> int:

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 _MEMORY_SHARE = 0.6
 _SAMPLES_PER_MAP = 10_000
 _MAX_COARSENING = 20
+_COUNTED = 64  # times the blocks that the memory holds: further ones are not counted, for they take memory themselves
 _OBJECT_SHARE = 0.2
 _VIEWS_FROM = (1, 3, 8)  # maps from which on 1, 2, 3 must agree
 
@@ -184,19 +185,18 @@ def _fill(job: _Job, spread: _Spread, lattice: Lattice, stage: Stage) -> TsdfVol
 def _allocate(job: _Job, lattice: Lattice) -> tuple[Lattice, Int64[np.ndarray, " b"]]:
     """Return the blocks around all surfaces, of voxels as coarse as the memory asks for."""
     max_blocks = max(1, int(_MEMORY_SHARE * job.max_memory_bytes / BYTES_PER_BLOCK))
-    for attempt in range(_MAX_COARSENING):
+    for _ in range(_MAX_COARSENING):
         keys = np.zeros(0, np.int64)
         for rays in job.rays():
             keys = np.union1d(keys, blocks_of_map(rays, lattice))
-            if len(keys) > max_blocks:
+            if len(keys) > _COUNTED * max_blocks:
                 break
         if 0 < len(keys) <= max_blocks:
             return lattice, keys
         if len(keys) == 0:
             got = f"voxels of {lattice.voxel:.4g}"
             raise ResultError("the depth maps hold no surface that voxels of this size can show", got=got)
-        # Counting ends at the limit, so the first steps are guesses; they grow, so that a huge scene ends up somewhere.
-        factor = max(1.2 + 0.2 * attempt, float(np.sqrt(len(keys) / max_blocks)))
+        factor = max(1.02, float(np.sqrt(len(keys) / max_blocks)))  # blocks lie along surfaces
         logger.info("voxels of %.4g need too much memory; %.2f times coarser", lattice.voxel, factor)
         lattice = _coarser(lattice, factor)
     raise ResourceError(

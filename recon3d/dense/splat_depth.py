@@ -23,7 +23,7 @@ from torch import Tensor
 from recon3d.core.errors import UsageError
 from recon3d.dense.types import DepthMap
 from recon3d.render.cameras import Cameras
-from recon3d.render.gaussians import Gaussians, Rasterization, rasterize
+from recon3d.render.gaussians import Gaussians, rasterize
 from recon3d.render.gaussians.options import GaussianBackend
 
 DepthKind = Literal["surface", "median", "expected"]
@@ -41,7 +41,7 @@ class SplatDepthOptions:
     Args:
         kind: median = depth of the Gaussian at which half of the light is gone; expected = mean over all Gaussians of a
             pixel; surface = mean over those around the median where most light comes from there, else the median.
-        min_alpha: pixels that are less opaque have no depth.
+        min_alpha: pixels that are less opaque have no depth; from one half on, where there is a median.
         window: distance from the median, as a share of it, within which Gaussians belong to the surface.
         min_agreement: pixels of which a smaller share of the light comes from the surface have no depth.
         scale: size of the depth maps as a share of the photos' size.
@@ -54,7 +54,7 @@ class SplatDepthOptions:
     scale: float = 1.0
 
     def __post_init__(self) -> None:
-        limits = {"min_alpha": (0.0, 1.0), "window": (1e-4, 1.0), "min_agreement": (0.0, 1.0), "scale": (0.01, 1.0)}
+        limits = {"min_alpha": (0.5, 1.0), "window": (1e-4, 1.0), "min_agreement": (0.0, 1.0), "scale": (0.01, 1.0)}
         for name, (low, high) in limits.items():
             if not low <= getattr(self, name) <= high:
                 got, expected = getattr(self, name), f"{low:g} to {high:g}"
@@ -114,10 +114,12 @@ def splat_depth_of(
         seen = rasterize(gaussians, camera, features=planes.features, antialiased=antialiased, backend=backend)
         median, alpha = seen.depth_median[0], seen.alpha[0]
         near = _around(planes, median, options.window)
-        chosen = gaussians[near]
-        surface = rasterize(chosen, camera, features=planes.features[near], antialiased=antialiased, backend=backend)
-        expected, mean = (_depth_of(each, planes.unit) for each in (seen, surface))
-        share = (surface.alpha[0] / alpha.clamp(min=_LEAST)).clamp(_LEAST, _MOST_AGREEMENT)
+        # All Gaussians again, since those in front of the surface take light from it; only those around it count.
+        marked = torch.cat([planes.features, torch.ones_like(planes.features[:, :1])], -1) * near[:, None]
+        surface = rasterize(gaussians, camera, features=marked, antialiased=antialiased, backend=backend).image[0]
+        expected = _depth_of(seen.image[0], alpha, planes.unit)
+        mean = _depth_of(surface[..., :3], surface[..., 3], planes.unit)
+        share = (surface[..., 3] / alpha.clamp(min=_LEAST)).clamp(_LEAST, _MOST_AGREEMENT)
         depth = {"median": median, "expected": expected}.get(options.kind)
         if depth is None:
             depth = torch.where(share >= _ONE_SURFACE, mean, median)
@@ -182,10 +184,10 @@ def _around(planes: _Planes, median: Float[Tensor, "h w"], window: float) -> Boo
     return (planes.z > 0) & ((planes.z - there).abs() <= window * there)
 
 
-def _depth_of(seen: Rasterization, unit: float) -> Float[Tensor, "h w"]:
-    """Return the depth at the blended plane of every pixel."""
-    h, w = seen.alpha.shape[1:]
-    a, b, c = (seen.image[0] / seen.alpha[0].clamp(min=_LEAST)[..., None]).unbind(-1)
+def _depth_of(planes: Float[Tensor, "h w 3"], weight: Float[Tensor, "h w"], unit: float) -> Float[Tensor, "h w"]:
+    """Return the depth at the blended plane of every pixel; ``planes`` are sums that ``weight`` belongs to."""
+    h, w = weight.shape
+    a, b, c = (planes / weight.clamp(min=_LEAST)[..., None]).unbind(-1)
     x = (torch.arange(w, dtype=a.dtype, device=a.device) + 0.5) / w - 0.5
     y = (torch.arange(h, dtype=a.dtype, device=a.device) + 0.5 - 0.5 * h) / w
     return unit / (1 + a + b * x + c * y[:, None]).clamp(min=_LEAST)

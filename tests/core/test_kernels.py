@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import no_type_check
 
 import numpy as np
@@ -8,6 +13,8 @@ import pytest
 
 from recon3d.core.errors import UsageError
 from recon3d.core.kernels import kernel, run_chunks, thread_count, threads
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @kernel
@@ -82,3 +89,23 @@ def test_chunks_within_chunks_do_not_wait_for_each_other() -> None:
     with threads(2):
         run_chunks(outer, 6)
     assert (done == 1).all()
+
+
+def test_a_change_in_a_kernel_that_is_called_compiles_its_callers_anew(tmp_path: Path) -> None:
+    """The callee lies in another module, so Numba itself would run its old code from the disk."""
+    package = tmp_path / "recon3d"
+    shutil.copytree(ROOT / "recon3d" / "core", package / "core", ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "__init__.py").write_text("")
+    head = "from recon3d.core.kernels import kernel\n"
+    (package / "outer.py").write_text(
+        f"{head}from recon3d.inner import inner\n\n@kernel\ndef outer(x):\n    return inner(x) + 1\n"
+    )
+    results = []
+    for factor in (2, 2, 3):
+        (package / "inner.py").write_text(f"{head}\n@kernel\ndef inner(x):\n    return {factor} * x\n")
+        code = "from recon3d.outer import outer; print(outer(10), sum(outer.stats.cache_hits.values()))"
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, "-c", code]
+        ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+        results.append(ran.stdout.split())
+    assert results == [["21", "0"], ["21", "1"], ["31", "0"]]

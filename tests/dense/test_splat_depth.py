@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.special import erfinv
 
 from recon3d.core.errors import UsageError
 from recon3d.dense.splat_depth import SplatDepthOptions, splat_depth, splat_depth_of
 from recon3d.render.cameras import Cameras
-from recon3d.render.gaussians import Gaussians
+from recon3d.render.gaussians import Gaussians, rasterize
 
 SIZE = 64
 
@@ -61,13 +62,15 @@ def join(*parts: Gaussians) -> Gaussians:
     return Gaussians(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
-def test_sigma_grows_with_the_light_from_elsewhere() -> None:
+def test_sigma_follows_from_the_light_that_fog_in_front_lets_through() -> None:
     wall = plane(0.0, 4.0, opacity=8.0)
-    clean = splat_depth_of(wall, camera())
-    sigmas = [middle(clean.sigma).mean()]
-    for fog in (-3.0, -1.5, -0.5):
-        depth = splat_depth_of(join(plane(0.0, 2.0, opacity=fog), wall), camera(), SplatDepthOptions(min_agreement=0.0))
-        assert (middle(depth.depth_z) > 0).all()
+    sigmas = [middle(splat_depth_of(wall, camera()).sigma).mean()]
+    for fog in (-5.0, -4.0, -3.0):
+        front = plane(0.0, 2.0, opacity=fog)
+        depth = splat_depth_of(join(front, wall), camera(), SplatDepthOptions(min_agreement=0.0))
+        np.testing.assert_allclose(middle(depth.depth_z), 4.0, rtol=2e-3)
+        through = 1 - rasterize(front, camera()).alpha[0].numpy()
+        np.testing.assert_allclose(middle(depth.sigma), 4 * 0.05 / (np.sqrt(2) * erfinv(middle(through))), rtol=0.03)
         sigmas.append(middle(depth.sigma).mean())
     assert sigmas[0] < 0.02 * 4
     assert sigmas == sorted(sigmas)

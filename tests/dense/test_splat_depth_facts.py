@@ -116,7 +116,7 @@ def test_less_agreement_than_asked_for_is_no_depth(least: float) -> None:
     assert (found.depth_z[~gone] == usual.depth_z[~gone]).all()
 
 
-@pytest.mark.parametrize("min_alpha", [0.05, 0.5, 0.95])
+@pytest.mark.parametrize("min_alpha", [0.5, 0.95])
 def test_pixels_must_be_opaque_enough(min_alpha: float) -> None:
     found = [
         splat_depth_of(layer(3.0, logit), camera(), SplatDepthOptions(min_alpha=min_alpha)).coverage
