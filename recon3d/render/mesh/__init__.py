@@ -1,4 +1,4 @@
-"""Triangle meshes: their type, files, statistics and previews."""
+"""Triangle meshes: differentiable rasterisation, textures, edges, and their type, files, statistics and previews."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from recon3d.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from recon3d.render.mesh.files import load_mesh as load_mesh, save_mesh as save_mesh
+    from recon3d.render.mesh.fragments import Fragments as Fragments
+    from recon3d.render.mesh.interpolation import (
+        interpolate as interpolate,
+        interpolate_corners as interpolate_corners,
+    )
     from recon3d.render.mesh.preview import mesh_preview as mesh_preview, mesh_previews as mesh_previews
+    from recon3d.render.mesh.rasterization import rasterize_mesh as rasterize_mesh
     from recon3d.render.mesh.statistics import MeshStatistics as MeshStatistics, mesh_statistics as mesh_statistics
     from recon3d.render.mesh.types import Mesh as Mesh
 
@@ -16,6 +22,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "files": ["load_mesh", "save_mesh"],
+        "fragments": ["Fragments"],
+        "interpolation": ["interpolate", "interpolate_corners"],
+        "rasterization": ["rasterize_mesh"],
         "preview": ["mesh_preview", "mesh_previews"],
         "statistics": ["MeshStatistics", "mesh_statistics"],
         "types": ["Mesh"],

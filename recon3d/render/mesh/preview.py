@@ -1,20 +1,20 @@
-"""A picture of a mesh for people: a z-buffer with Lambert shading, forward only."""
+"""A picture of a mesh for people: Lambert shading, forward only."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import no_type_check
 
 import numpy as np
+import torch
 from jaxtyping import Float32, Float64, Int32, UInt8
 
 from recon3d.core.errors import UsageError
-from recon3d.core.kernels import kernel, run_chunks
 from recon3d.render.cameras import Cameras
+from recon3d.render.mesh.clipping import screen_triangles
+from recon3d.render.mesh.cpu_fragments import weigh
+from recon3d.render.mesh.cpu_raster import nearest_faces
 from recon3d.render.mesh.types import Mesh
 
-_BAND = 32  # rows that one chunk draws; a constant, so that the picture does not depend on the threads
 _CLAY = np.array([0.72, 0.71, 0.69], np.float32)
 _AMBIENT, _AMBIENT_COLOURED = 0.45, 0.7  # colours from photos hold light and shade already
 _LIGHT_CAM = np.array([-0.35, -0.6, -1.0]) / np.linalg.norm([-0.35, -0.6, -1.0])  # towards the light: above, left
@@ -55,9 +55,9 @@ def mesh_previews(
     supersampling: int = 2,
     shaded: bool = True,
 ) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Draw a mesh as cameras see it: a preview without gradients, textures or clipping at the near plane.
+    """Draw a mesh as cameras see it: a preview without gradients and textures.
 
-    Faces show both sides. Faces that reach behind the camera are left out.
+    Faces show both sides. Faces that reach behind the camera are cut off there.
 
     Args:
         mesh: with vertex colours, or drawn in light grey.
@@ -124,69 +124,27 @@ def rasterize_faces(
     faces: Int32[np.ndarray, "f 3"],
     K: Float64[np.ndarray, "3 3"],
     size: tuple[int, int],
+    near: float = _NEAR,
 ) -> tuple[Int32[np.ndarray, "h w"], Float32[np.ndarray, "h w 3"]]:
     """Return the nearest face at the centre of each pixel, and its perspective-correct barycentric weights.
 
+    The rasteriser of :func:`recon3d.render.mesh.rasterize_mesh`, for numpy arrays and one camera, without gradients.
+
     Args:
-        points_cam: vertices in camera axes, ``[v,3]``.
+        points_cam: vertices in camera axes, ``[v,3]``; faces with one that is not finite are left out.
         faces: vertex indices, ``[f,3]``.
         K: intrinsics in pixels.
         size: width and height in pixels.
+        near: least depth that is drawn.
 
     Returns:
         Face indices ``[h,w]``, -1 = none, and weights of the three corners ``[h,w,3]``. Where two faces are equally
         near, the first one counts. The same bits for any number of threads.
     """
     width, height = size
-    safe = np.where(points_cam[:, 2] > _NEAR, points_cam[:, 2], np.nan)
-    pixels = points_cam[:, :2] / safe[:, None] * np.array([K[0, 0], K[1, 1]]) + K[:2, 2]
-    inverse = 1 / safe
-    face = np.full((height, width), -1, np.int32)
-    weights = np.zeros((height, width, 3), np.float32)
-    depth = np.zeros((height, width))  # inverse depths: the largest is the nearest
-
-    def draw(band: int) -> None:
-        rows = band * _BAND, min(height, (band + 1) * _BAND)
-        _draw_rows(pixels, inverse, faces, rows[0], rows[1], face, weights, depth)
-
-    run_chunks(draw, math.ceil(height / _BAND))
+    points, corners, intrinsics = (torch.from_numpy(np.ascontiguousarray(each)) for each in (points_cam, faces, K))
+    screen = screen_triangles(points, corners, intrinsics, near)
+    face = nearest_faces(screen, width, height)
+    weights, depth = np.empty((height, width, 3), np.float32), np.empty((height, width), np.float32)
+    weigh(points_cam, faces, K, face, weights, depth)
     return face, weights
-
-
-@kernel(order="written", inline=True)
-@no_type_check
-def _edge(ax, ay, bx, by, px, py):
-    """Return twice the area of (a, b, p): the bits of minus that of (b, a, p), so that no pixel falls between faces."""
-    return (ax - px) * (by - py) - (ay - py) * (bx - px)
-
-
-@kernel(order="written")
-@no_type_check
-def _draw_rows(pixels, inverse, faces, first_row, end_row, face, weights, depth):
-    width = face.shape[1]
-    for f in range(faces.shape[0]):
-        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        ax, ay, bx, by, cx, cy = pixels[a, 0], pixels[a, 1], pixels[b, 0], pixels[b, 1], pixels[c, 0], pixels[c, 1]
-        area = _edge(ax, ay, bx, by, cx, cy)
-        if not (area > 0.0 or area < 0.0):  # also NaN: a corner behind the camera
-            continue
-        # Clamped before they become integers: a corner may lie millions of pixels away.
-        top = math.ceil(max(min(ay, by, cy) - 0.5, first_row))
-        bottom = math.floor(min(max(ay, by, cy) - 0.5, end_row - 1.0))
-        left = math.ceil(max(min(ax, bx, cx) - 0.5, 0.0))
-        right = math.floor(min(max(ax, bx, cx) - 0.5, width - 1.0))
-        scale = 1.0 / area
-        for y in range(top, bottom + 1):
-            for x in range(left, right + 1):
-                px, py = x + 0.5, y + 0.5
-                u, v = _edge(bx, by, cx, cy, px, py) * scale, _edge(cx, cy, ax, ay, px, py) * scale
-                w = _edge(ax, ay, bx, by, px, py) * scale
-                if u < 0.0 or v < 0.0 or w < 0.0:
-                    continue
-                # 1/z runs linearly over the picture; the corners' shares of it are the weights on the surface.
-                u, v, w = u * inverse[a], v * inverse[b], w * inverse[c]
-                near = u + v + w
-                if near > depth[y, x]:
-                    depth[y, x] = near
-                    face[y, x] = f
-                    weights[y, x, 0], weights[y, x, 1], weights[y, x, 2] = u / near, v / near, w / near

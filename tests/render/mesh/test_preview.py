@@ -58,10 +58,10 @@ def test_weights_are_those_on_the_surface() -> None:
     assert np.allclose(pixels, np.stack([columns, rows], axis=1) + 0.5, atol=1e-3)
 
 
-def test_faces_behind_the_camera_are_left_out() -> None:
-    points = np.array([[0.0, 0, 2], [1, 0, 2], [0, 1, -1], [0, -1, 0]])
-    face, _ = rasterize_faces(points, np.array([[0, 1, 2], [0, 1, 3]], np.int32), K, (40, 30))
-    assert (face == -1).all()
+def test_faces_behind_the_camera_are_left_out_and_others_cut_off_there() -> None:
+    points = np.array([[0.0, 0, 2], [1, 0, 2], [0, 1, -1], [0, -1, 0], [1, 1, -1], [0, 1, -2]])
+    face, _ = rasterize_faces(points, np.array([[2, 4, 5], [0, 1, 2]], np.int32), K, (40, 30))
+    assert (face[:15] == -1).all() and (face[16:, 21:] == 1).any() and not (face == 0).any()
 
 
 def test_both_sides_are_drawn_and_light_falls_on_both() -> None:
