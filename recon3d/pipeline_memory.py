@@ -7,8 +7,8 @@ from math import sqrt
 from recon3d.core.errors import ResourceError
 from recon3d.plan_dense import BASE_BYTES, STEREO_BYTES_PER_PIXEL
 from recon3d.render.cameras import Cameras
+from recon3d.splats.schedule import BYTES_PER_PHOTO_PIXEL
 
-SPLAT_BYTES_PER_PIXEL = 10  # a photo, its smaller copies and their masks
 SPLAT_SHARE = 0.5  # of the memory for photos; the rest is for Gaussians
 MIN_SPLAT_SIZE = 160
 
@@ -43,13 +43,13 @@ def splat_photo_size(cameras: Cameras, wanted: int, max_memory_bytes: int) -> tu
     Raises:
         ResourceError: not even the smallest photos fit.
     """
-    have, limit = SPLAT_BYTES_PER_PIXEL * _pixels(cameras, wanted), SPLAT_SHARE * max_memory_bytes
+    have, limit = BYTES_PER_PHOTO_PIXEL * _pixels(cameras, wanted), SPLAT_SHARE * max_memory_bytes
     if have <= limit:
         return wanted, []
     longest = int(max(cameras.width.max(), cameras.height.max()))
     size = int(min(wanted, longest) * sqrt(limit / have))
     if size < MIN_SPLAT_SIZE:
-        need = SPLAT_BYTES_PER_PIXEL * _pixels(cameras, MIN_SPLAT_SIZE) / SPLAT_SHARE
+        need = BYTES_PER_PHOTO_PIXEL * _pixels(cameras, MIN_SPLAT_SIZE) / SPLAT_SHARE
         raise _too_little(f"splats of {len(cameras)} photos", max_memory_bytes, need)
     memory = f"{max_memory_bytes / 2**30:.1f} GiB of memory"
     return size, [f"splats were optimised from photos of {size} px to stay within {memory}"]

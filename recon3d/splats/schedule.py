@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, log
 
+from recon3d.core.errors import ResourceError
 from recon3d.splats.options import SplatOptions
 
 # Seconds on two cores of an AMD EPYC 9004 at 2.6 GHz; measured with benchmarks/splats.py.
@@ -20,6 +21,8 @@ TIME_SHARES = (0.1, 0.3, 0.6)
 SMALLEST_SIDE_PX = 96
 BYTES_PER_GAUSSIAN = 4 * 59 * 10  # parameters, gradients, moments, the last good state and work arrays
 BYTES_PER_PIXEL = 250
+BYTES_PER_PHOTO_PIXEL = 10  # a photo, its smaller copies and their masks
+MIN_GAUSSIANS = 1000
 GROW_FROM, GROW_UNTIL, REPAIR_UNTIL = 0.03, 0.45, 0.85
 N_REFINEMENTS = 60
 MIN_GROWTH, MAX_GROWTH = 1.01, 1.35
@@ -101,20 +104,17 @@ class Schedule:
         return sum(iteration >= start for start in self.sh_from)
 
 
-def make_schedule(
-    options: SplatOptions, sizes: Sequence[tuple[int, int]], n_start: int, max_memory_bytes: int | None = None
-) -> Schedule:
+def make_schedule(options: SplatOptions, sizes: Sequence[tuple[int, int]], n_start: int) -> Schedule:
     """Return the plan for photos of some sizes.
 
     Args:
         options: what the user asked for.
         sizes: height and width of the photos in pixels.
         n_start: how many Gaussians there are at the start.
-        max_memory_bytes: memory to plan for; None = no limit.
     """
     longest = max(max(size) for size in sizes)
     shrink = min(1.0, options.max_image_size / longest)
-    cap = max(n_start, gaussians_in_memory(options.max_gaussians, sizes, shrink, max_memory_bytes))
+    cap = max(n_start, options.max_gaussians)
     pixels = sum(height * width for height, width in sizes) / len(sizes)
     shrinks = [share * shrink for share in SHRINKS if share == 1.0 or share * shrink * longest >= SMALLEST_SIDE_PX]
     shares = TIME_SHARES[len(SHRINKS) - len(shrinks) :]
@@ -167,12 +167,29 @@ def step_seconds(n_pixels: float, n_gaussians: float) -> float:
     return SECONDS_PER_STEP + SECONDS_PER_PIXEL * n_pixels + SECONDS_PER_GAUSSIAN * n_gaussians
 
 
-def gaussians_in_memory(
-    wanted: int, sizes: Sequence[tuple[int, int]], shrink: float, max_memory_bytes: int | None
-) -> int:
-    """Return how many Gaussians fit the memory beside the photos, at most ``wanted``."""
+def gaussians_in_memory(options: SplatOptions, sizes: Sequence[tuple[int, int]], max_memory_bytes: int | None) -> int:
+    """Return how many Gaussians fit the memory beside the photos, at most as many as the options ask for.
+
+    Args:
+        options: what the user asked for.
+        sizes: height and width of the photos in pixels.
+        max_memory_bytes: memory to plan for; None = no limit.
+
+    Raises:
+        ResourceError: hardly any Gaussian fits.
+    """
     if max_memory_bytes is None:
-        return wanted
-    pixels = [height * width * shrink**2 for height, width in sizes]
-    left = max_memory_bytes - BYTES_PER_PIXEL * max(pixels) - 3 * sum(height * width for height, width in sizes)
-    return max(1000, min(wanted, int(left / BYTES_PER_GAUSSIAN)))
+        return options.max_gaussians
+    shrink = min(1.0, options.max_image_size / max(max(size) for size in sizes))
+    pixels = [height * width for height, width in sizes]
+    need = BYTES_PER_PIXEL * shrink**2 * max(pixels) + BYTES_PER_PHOTO_PIXEL * sum(pixels)
+    fitting = int((max_memory_bytes - need) / BYTES_PER_GAUSSIAN)
+    least = min(MIN_GAUSSIANS, options.max_gaussians)
+    if fitting < least:
+        raise ResourceError(
+            f"too little memory for splats of {len(sizes)} photos",
+            got=f"{max_memory_bytes / 2**20:.0f} MiB",
+            expected=f"at least {(need + least * BYTES_PER_GAUSSIAN) / 2**20:.0f} MiB",
+            fix="raise --max-memory or use fewer or smaller photos",
+        )
+    return min(options.max_gaussians, fitting)

@@ -33,7 +33,7 @@ from recon3d.splats.init import FEW_POINTS, SMALLEST_PX, initial_gaussians, scat
 from recon3d.splats.options import SplatOptions
 from recon3d.splats.poses import moved
 from recon3d.splats.rates import rates_for
-from recon3d.splats.schedule import Schedule, make_schedule
+from recon3d.splats.schedule import Schedule, gaussians_in_memory, make_schedule
 from recon3d.splats.targets import make_targets
 from recon3d.splats.trainer import Setting, StepReport, Trainer
 from recon3d.splats.types import SplatInputs, SplatResult
@@ -117,9 +117,13 @@ def _prepare(inputs: SplatInputs, options: SplatOptions, backend: GaussianBacken
     images = tuple(inputs.images[i] for i in chosen)
     device = _device(options)
     masks = [None if inputs.masks is None else inputs.masks[i] for i in chosen]
-    start = _start(inputs, options, frame, (local, images, masks), notes)
     sizes = [image.shape[:2] for image in images]
-    schedule = make_schedule(options, sizes, len(start), inputs.max_memory_bytes)
+    affordable = gaussians_in_memory(options, sizes, inputs.max_memory_bytes)
+    if affordable < options.max_gaussians:
+        notes.append(f"at most {affordable:,} Gaussians instead of {options.max_gaussians:,} to stay within the memory")
+        options = replace(options, max_gaussians=affordable)
+    start = _start(inputs, options, frame, (local, images, masks), notes)
+    schedule = make_schedule(options, sizes, len(start))
     levels = tuple(make_targets(images, masks, local, level.shrink, device) for level in schedule.levels)
     setting = Setting(options, schedule, levels, rates_for(schedule.iterations), frame.near, backend)
     trainer = Trainer(setting, start.to(device))

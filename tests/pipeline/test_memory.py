@@ -14,7 +14,6 @@ from recon3d.core.stages import StageStore
 from recon3d.dense.fusion_options import FusionOptions
 from recon3d.pipeline_memory import (
     MIN_SPLAT_SIZE,
-    SPLAT_BYTES_PER_PIXEL,
     SPLAT_SHARE,
     check_stereo_memory,
     coarser_voxels,
@@ -22,6 +21,7 @@ from recon3d.pipeline_memory import (
 )
 from recon3d.plan_dense import STEREO_BYTES_PER_PIXEL, DensePlan, Preset, make_dense_plan, with_preset
 from recon3d.render.cameras import Cameras
+from recon3d.splats.schedule import BYTES_PER_PHOTO_PIXEL
 
 GB = 10**9
 
@@ -53,7 +53,7 @@ def test_what_is_not_refused_fits(n: int, memory: int, name: Preset) -> None:
         assert str(n) in str(error) and "--max-memory" in str(error)
         return
     assert STEREO_BYTES_PER_PIXEL * n * size * size * 3 / 4 <= 1.03 * made.max_memory_bytes < memory
-    assert SPLAT_BYTES_PER_PIXEL * n * smaller * smaller * 3 / 4 <= 1.03 * SPLAT_SHARE * made.max_memory_bytes
+    assert BYTES_PER_PHOTO_PIXEL * n * smaller * smaller * 3 / 4 <= 1.03 * SPLAT_SHARE * made.max_memory_bytes
 
 
 def test_photos_that_fit_keep_their_size() -> None:

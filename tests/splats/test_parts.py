@@ -226,9 +226,9 @@ def test_larger_photos_get_fewer_iterations() -> None:
 
 def test_the_memory_caps_the_gaussians() -> None:
     sizes = [(512, 768)] * 11
-    assert gaussians_in_memory(60_000, sizes, 1.0, None) == 60_000
-    assert gaussians_in_memory(60_000, sizes, 1.0, 8 << 30) == 60_000
-    assert 1000 <= gaussians_in_memory(10_000_000, sizes, 1.0, 1 << 30) < 1_000_000
+    assert gaussians_in_memory(SplatOptions(max_gaussians=60_000), sizes, None) == 60_000
+    assert gaussians_in_memory(SplatOptions(max_gaussians=60_000), sizes, 8 << 30) == 60_000
+    assert 1000 <= gaussians_in_memory(SplatOptions(max_gaussians=10_000_000), sizes, 1 << 30) < 1_000_000
 
 
 def test_images_shrink_to_the_mean_of_what_they_cover() -> None:

@@ -10,14 +10,16 @@ import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from recon3d.core.errors import UsageError
+from recon3d.core.errors import ResourceError, UsageError
 from recon3d.splats.holdout import held_out
 from recon3d.splats.options import _RANGES, SplatOptions, preset
 from recon3d.splats.rates import FEW_ITERATIONS, Rates, rates_for
 from recon3d.splats.schedule import (
     BYTES_PER_GAUSSIAN,
+    BYTES_PER_PHOTO_PIXEL,
     GROW_UNTIL,
     MAX_GROWTH,
+    MIN_GAUSSIANS,
     MIN_GROWTH,
     REPAIR_UNTIL,
     SMALLEST_SIDE_PX,
@@ -120,11 +122,19 @@ def test_the_cap_is_what_was_asked_for_but_never_below_the_start(n_start: int) -
 
 @given(st.integers(1, 10_000_000), sizes, st.integers(1 << 20, 1 << 36))
 def test_gaussians_fit_the_memory(wanted: int, photo_sizes: list[tuple[int, int]], memory: int) -> None:
-    found = gaussians_in_memory(wanted, photo_sizes, 1.0, memory)
-    photos = 3 * sum(h * w for h, w in photo_sizes)
-    assert found <= max(1000, wanted)
-    assert found == 1000 or found * BYTES_PER_GAUSSIAN + photos <= memory
-    assert gaussians_in_memory(wanted, photo_sizes, 1.0, 2 * memory) >= found
+    options = SplatOptions(max_gaussians=wanted)
+    photos = BYTES_PER_PHOTO_PIXEL * sum(h * w for h, w in photo_sizes)
+    try:
+        found = gaussians_in_memory(options, photo_sizes, memory)
+    except ResourceError as error:
+        assert "expected: at least" in str(error)
+        assert (
+            min(wanted, MIN_GAUSSIANS) * BYTES_PER_GAUSSIAN + photos + 250 * max(h * w for h, w in photo_sizes) > memory
+        )
+        return
+    assert min(wanted, MIN_GAUSSIANS) <= found <= wanted
+    assert found * BYTES_PER_GAUSSIAN + photos <= memory
+    assert gaussians_in_memory(options, photo_sizes, 2 * memory) >= found
 
 
 @given(st.floats(0, 1e8), st.floats(0, 1e6))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from recon3d.core.errors import ResultError, UsageError
+from recon3d.core.errors import ResourceError, ResultError, UsageError
 from recon3d.core.kernels import threads
 from recon3d.core.progress import LogProgress
 from recon3d.render.cameras import Cameras
@@ -229,3 +229,13 @@ def test_a_white_background_is_possible(tiny: SplatInputs) -> None:
     result = optimise_splats(replace(tiny, images=images), replace(OPTIONS, iterations=30, background="white"))
     assert np.mean([one.psnr for one in result.errors]) > 15
     assert isinstance(result.gaussians, Gaussians)
+
+
+def test_fewer_gaussians_for_little_memory_are_said(tiny: SplatInputs) -> None:
+    options = replace(OPTIONS, iterations=3, max_gaussians=100_000)
+    result = optimise_splats(replace(tiny, max_memory_bytes=8 << 20), options)
+    said = [note for note in result.notes if "instead of 100,000" in note]
+    assert len(said) == 1
+    assert len(result.gaussians) <= int(said[0].split()[2].replace(",", ""))
+    with pytest.raises(ResourceError, match="too little memory for splats of"):
+        optimise_splats(replace(tiny, max_memory_bytes=1 << 20), options)
