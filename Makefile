@@ -35,7 +35,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(INSTALL) -e '.[dev,heic,video]'
+	$(INSTALL) -e '.[dev,heic,video,viewer]'
 	touch $@ $(VENV)/.installed
 
 clean:

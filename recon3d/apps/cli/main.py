@@ -10,10 +10,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recon3d import __version__
 from recon3d.core.errors import Recon3DError, ResourceError, UsageError
+from recon3d.core.files import disk_error
 
 if TYPE_CHECKING:
     from recon3d.apps.cli.command import Command
@@ -37,7 +39,10 @@ class Entry:
 
 
 COMMANDS = {
-    "reconstruct": Entry("recon3d.apps.cli.reconstruct", "Reconstruct", "photos to cameras, depth, splats, a mesh and a report"),
+    "reconstruct": Entry(
+        "recon3d.apps.cli.reconstruct", "Reconstruct", "photos to cameras, depth, splats, a mesh and a report"
+    ),
+    "view": Entry("recon3d.apps.cli.view", "View", "look at an output folder, splats, points or a mesh in the browser"),
     "render": Entry("recon3d.apps.cli.render", "Render", "pictures and videos of the splats of an output folder"),
     "info": Entry("recon3d.apps.cli.info", "Info", "say what an output folder, model or point file holds"),
     "export": Entry("recon3d.apps.cli.export", "Export", "write an output folder in another format"),
@@ -136,8 +141,10 @@ def _complain(text: str) -> None:
 
 
 def _from_os(error: OSError) -> Recon3DError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
-    kind = ResourceError if full else Recon3DError
+    known = disk_error(error, Path(str(error.filename or "a file")))
+    if known is not None:
+        return known
+    kind = ResourceError if error.errno == errno.ENOMEM else Recon3DError
     return kind(f"the system refused {error.filename or 'an operation'}", got=error.strerror or str(error))
 
 
