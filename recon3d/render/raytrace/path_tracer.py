@@ -189,7 +189,7 @@ class _View:
         own = Hits._make(field[hit] for field in hits)
         radiance[hit] = self._tracer.trace(Rays._make(field[hit] for field in rays), own, keys[hit], self._options)
         if self._options.background == "environment":
-            radiance[~hit] = self._tracer.light_from(rays.directions[~hit])
+            radiance[~hit] = self._tracer.light_from(rays.directions[~hit])[0]
         return radiance, hit
 
     def mean(self) -> Float32[np.ndarray, "p 3"]:
@@ -197,7 +197,7 @@ class _View:
         mean = (self._sum / max(self._samples, 1)).astype(np.float32)
         if self._options.pixel_filter == "center" and self._options.background == "environment":
             missed = np.flatnonzero(self._hits.face < 0)
-            mean[missed] = self._tracer.light_from(self._rays.directions[missed])
+            mean[missed] = self._tracer.light_from(self._rays.directions[missed])[0]
         return mean
 
     def error(self) -> Float32[np.ndarray, "p 3"]:

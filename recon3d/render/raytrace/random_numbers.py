@@ -22,6 +22,20 @@ def _mixed(value):
     return value ^ (value >> np.uint64(31))
 
 
+@kernel(order="written", inline=True)
+@no_type_check
+def draw(key, dimension):
+    """Return the 64 random bits of one dimension of a path."""
+    return _mixed(key + np.uint64(dimension + 1) * _STEP)
+
+
+@kernel(order="written", inline=True)
+@no_type_check
+def number(word):
+    """Return the upper bits of 64 as a number in [0,1)."""
+    return np.float32(word >> np.uint64(40)) * np.float32(2.0**-24)
+
+
 @kernel(order="written")
 @no_type_check
 def path_keys(seed, view, pixels, first_sample, n_samples, keys):
@@ -30,8 +44,8 @@ def path_keys(seed, view, pixels, first_sample, n_samples, keys):
     for place in range(len(pixels)):
         of_pixel = _mixed(start + (np.uint64(pixels[place]) + np.uint64(1)) * _STEP)
         for sample in range(n_samples):
-            number = np.uint64(first_sample + sample + 1)
-            keys[place * n_samples + sample] = _mixed(of_pixel + number * _STEP)
+            which = np.uint64(first_sample + sample + 1)
+            keys[place * n_samples + sample] = _mixed(of_pixel + which * _STEP)
 
 
 @kernel(order="written")
@@ -40,5 +54,4 @@ def uniforms(keys, first_dimension, numbers):
     """Write numbers in [0,1) of consecutive dimensions for every path, ``[n,d]`` float32."""
     for path in range(len(keys)):
         for column in range(numbers.shape[1]):
-            value = _mixed(keys[path] + np.uint64(first_dimension + column + 1) * _STEP)
-            numbers[path, column] = np.float32(value >> np.uint64(40)) * np.float32(2.0**-24)
+            numbers[path, column] = number(draw(keys[path], first_dimension + column))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple, no_type_check
 
@@ -11,6 +10,7 @@ from jaxtyping import Bool, Float32, Int32, Int64
 
 from recon3d.core.kernels import kernel
 from recon3d.render.raytrace.scene import RenderObject
+from recon3d.render.raytrace.vectors import cross, dot, minus, scaled, unit
 
 _OFFSET = 4e-6  # how far rays start off a surface, relative to the largest coordinate of a triangle
 
@@ -98,46 +98,11 @@ def surface_at(
         directions: of the rays, of any length, ``[n,3]``.
     """
     n = len(face)
-    places = [np.empty((n, 3), np.float32), np.empty((n, 3), np.float32), np.empty((n, 3, 3), np.float32)]
-    out = Surface(
-        *places,
-        np.empty((n, 3), np.float32),
-        np.empty((n, 2), np.float32),
-        np.empty(n, np.int32),
-        np.empty(n, np.float32),
-    )
+    shapes = [(n, 3), (n, 3), (n, 3, 3), (n, 3), (n, 2)]
+    places = [np.empty(shape, np.float32) for shape in shapes]
+    out = Surface._make([*places, np.empty(n, np.int32), np.empty(n, np.float32)])
     _fill(triangles[:5], face, weights, directions, tuple(out))
     return out
-
-
-@kernel(order="written", inline=True)
-@no_type_check
-def _dot(a, b):
-    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
-
-
-@kernel(order="written", inline=True)
-@no_type_check
-def _cross(a, b):
-    return a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
-
-
-@kernel(order="written", inline=True)
-@no_type_check
-def _scaled(a, factor):
-    return a[0] * factor, a[1] * factor, a[2] * factor
-
-
-@kernel(order="written", inline=True)
-@no_type_check
-def _unit(a):
-    return _scaled(a, np.float32(1.0) / np.float32(math.sqrt(max(_dot(a, a), np.float32(1e-36)))))
-
-
-@kernel(order="written", inline=True)
-@no_type_check
-def _minus(a, b):
-    return a[0] - b[0], a[1] - b[1], a[2] - b[2]
 
 
 @kernel(order="written", inline=True)
@@ -174,9 +139,9 @@ def _tangent(uvs, f, first, second, n):
     if area == 0:
         return _any_tangent(n)
     sign = np.float32(1.0) if area > 0 else np.float32(-1.0)
-    along = _unit(_scaled(_minus(_scaled(first, dv2), _scaled(second, dv1)), sign))
-    across = _minus(along, _scaled(n, _dot(n, along)))
-    return _unit(across) if _dot(across, across) > 1e-8 else _any_tangent(n)
+    along = unit(scaled(minus(scaled(first, dv2), scaled(second, dv1)), sign))
+    across = minus(along, scaled(n, dot(n, along)))
+    return unit(across) if dot(across, across) > 1e-8 else _any_tangent(n)
 
 
 @kernel(order="written")
@@ -187,17 +152,17 @@ def _fill(triangles, face, weights, directions, out):
     for i in range(len(face)):
         f, u, v = face[i], weights[i, 0], weights[i, 1]
         owners[i], reach[i] = owner[f], np.abs(corners[f]).max()
-        first = _minus(_row(corners, f, 1), _row(corners, f, 0))
-        second = _minus(_row(corners, f, 2), _row(corners, f, 0))
-        flat = _unit(_cross(first, second))
-        normal = _unit(_mixed(normals, f, u, v))
-        back = _unit((-directions[i, 0], -directions[i, 1], -directions[i, 2]))
-        if _dot(normal, flat) < 0:
-            flat = _scaled(flat, np.float32(-1.0))
-        if turns[owner[f]] and _dot(flat, back) < 0:
-            flat, normal = _scaled(flat, np.float32(-1.0)), _scaled(normal, np.float32(-1.0))
+        first = minus(_row(corners, f, 1), _row(corners, f, 0))
+        second = minus(_row(corners, f, 2), _row(corners, f, 0))
+        flat = unit(cross(first, second))
+        normal = unit(_mixed(normals, f, u, v))
+        back = unit((-directions[i, 0], -directions[i, 1], -directions[i, 2]))
+        if dot(normal, flat) < 0:
+            flat = scaled(flat, np.float32(-1.0))
+        if turns[owner[f]] and dot(flat, back) < 0:
+            flat, normal = scaled(flat, np.float32(-1.0)), scaled(normal, np.float32(-1.0))
         tangent = _tangent(uvs, f, first, second, normal)
-        bitangent = _cross(normal, tangent)
+        bitangent = cross(normal, tangent)
         place = _mixed(corners, f, u, v)
         w = np.float32(1.0) - u - v
         for axis in range(2):
@@ -205,7 +170,7 @@ def _fill(triangles, face, weights, directions, out):
         for axis in range(3):
             position[i, axis], flats[i, axis] = place[axis], flat[axis]
             frame[i, 0, axis], frame[i, 1, axis], frame[i, 2, axis] = tangent[axis], bitangent[axis], normal[axis]
-        wi[i, 0], wi[i, 1], wi[i, 2] = _dot(tangent, back), _dot(bitangent, back), _dot(normal, back)
+        wi[i, 0], wi[i, 1], wi[i, 2] = dot(tangent, back), dot(bitangent, back), dot(normal, back)
 
 
 @kernel(order="written")

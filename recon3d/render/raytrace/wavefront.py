@@ -11,10 +11,12 @@ from jaxtyping import Float32, Int32, Int64, UInt64
 
 from recon3d.core.kernels import threads
 from recon3d.render.raytrace.bvh import Bvh, Hits
+from recon3d.render.raytrace.light_table import LightTable, light_table, lights_from
+from recon3d.render.raytrace.metallic import as_metallic, shade_metallic
 from recon3d.render.raytrace.options import PathOptions
 from recon3d.render.raytrace.random_numbers import uniforms
 from recon3d.render.raytrace.scene import RenderScene
-from recon3d.render.raytrace.shade import N_NUMBERS, Shaded, power_share, shade
+from recon3d.render.raytrace.shade import N_NUMBERS, Shaded, shade
 from recon3d.render.raytrace.surfaces import Surface, Triangles, leave, merge, surface_at
 from recon3d.render.shading.bsdf import Bsdf
 from recon3d.render.shading.light_sampling import EnvironmentSampler
@@ -42,12 +44,14 @@ class Tracer:
         triangles: all of it.
         bvh: the same, for rays.
         sampler: of the environment; None = darkness.
+        table: the same light, for kernels.
     """
 
     scene: RenderScene
     triangles: Triangles
     bvh: Bvh
     sampler: EnvironmentSampler | None
+    table: LightTable | None
 
     @classmethod
     def of(cls, scene: RenderScene) -> Tracer:
@@ -55,7 +59,8 @@ class Tracer:
         triangles = merge(scene.objects, [False] * len(scene.objects))
         faces = np.arange(3 * len(triangles.corners), dtype=np.int32).reshape(-1, 3)
         sampler = None if scene.environment is None else EnvironmentSampler(scene.environment.to(torch.float32))
-        tracer = cls(scene, triangles, Bvh(triangles.corners.reshape(-1, 3), faces), sampler)
+        table = None if sampler is None else light_table(sampler)
+        tracer = cls(scene, triangles, Bvh(triangles.corners.reshape(-1, 3), faces), sampler, table)
         for owner, one in enumerate(scene.objects):
             triangles.turns[owner] = one.two_sided and not tracer._example(owner).transmits
         return tracer
@@ -86,13 +91,14 @@ class Tracer:
             given.append(torch.from_numpy(np.ascontiguousarray(mixed)))
         return one.material(*given)
 
-    def light_from(self, directions: Float32[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
-        """Return the radiance that rays find which hit nothing, ``[n,3]``."""
-        if self.sampler is None or not len(directions):
-            return np.zeros_like(directions)
-        rows = whole(np.arange(len(directions)))
-        light = self.sampler.env.lookup(torch.from_numpy(directions[rows]))
-        return np.ascontiguousarray(light.numpy()[: len(directions)])
+    def light_from(
+        self, directions: Float32[np.ndarray, "n 3"]
+    ) -> tuple[Float32[np.ndarray, "n 3"], Float32[np.ndarray, " n"]]:
+        """Return the radiance that rays find which hit nothing, and the density of light samples there."""
+        light, density = np.zeros_like(directions), np.zeros(len(directions), np.float32)
+        if self.table is not None:
+            lights_from(tuple(self.table), directions, light, density)
+        return light, density
 
     def trace(
         self, rays: Rays, hits: Hits, keys: UInt64[np.ndarray, " n"], options: PathOptions
@@ -111,11 +117,11 @@ class Tracer:
         with threads(1), torch.no_grad():
             for vertex in range(1, options.max_depth):
                 surface = surface_at(self.triangles, hits.face, hits.uv, directions)
-                numbers = np.empty((len(paths), _PER_VERTEX), np.float32)
-                uniforms(keys[paths], _FIRST + _PER_VERTEX * (vertex - 1), numbers)
-                shaded = self._shade(surface, hits, numbers)
+                dimension, own_keys = _FIRST + _PER_VERTEX * (vertex - 1), keys[paths]
+                shaded = self._shade(surface, hits, own_keys, dimension)
                 self._add_light(radiance, paths, carried, surface, shaded)
-                keep = self._survivors(carried, shaded, vertex, numbers[:, N_NUMBERS], options)
+                draw = _draws(own_keys, dimension + N_NUMBERS, 1)[:, 0]
+                keep = self._survivors(carried, shaded, vertex, draw, options)
                 if not len(keep):
                     break
                 paths, carried = paths[keep], carried[keep]
@@ -131,20 +137,35 @@ class Tracer:
                     break
         return radiance
 
-    def _shade(self, surface: Surface, hits: Hits, numbers: Float32[np.ndarray, "n d"]) -> Shaded:
+    def _shade(self, surface: Surface, hits: Hits, keys: UInt64[np.ndarray, " n"], dimension: int) -> Shaded:
         """Shade all vertices, object by object."""
+        if len(self.scene.objects) == 1:
+            return self._shade_object(0, surface, hits, keys, dimension)
         n = len(hits.face)
         out = Shaded._make([*(np.zeros((n, 3), np.float32) for _ in range(4)), np.zeros(n, np.float32)])
         for owner in range(len(self.scene.objects)):
             own = np.flatnonzero(surface.owner == owner)
             if len(own):
-                rows = whole(own)
-                part = surface.take(rows)
-                bsdf = self.material(owner, part, hits.face[rows], hits.uv[rows])
-                shaded = shade(part, bsdf, self.sampler, np.ascontiguousarray(numbers[rows, :N_NUMBERS]))
+                part = Hits._make(field[own] for field in hits)
+                shaded = self._shade_object(owner, surface.take(own), part, keys[own], dimension)
                 for field, values in zip(out, shaded, strict=True):
-                    field[own] = values[: len(own)]
+                    field[own] = values
         return out
+
+    def _shade_object(
+        self, owner: int, surface: Surface, hits: Hits, keys: UInt64[np.ndarray, " n"], dimension: int
+    ) -> Shaded:
+        """Shade vertices on one object, in whole vectors of torch."""
+        n, rows = len(keys), whole(np.arange(len(keys)))
+        if len(rows) != n:
+            surface, hits, keys = surface.take(rows), Hits._make(field[rows] for field in hits), keys[rows]
+        bsdf = self.material(owner, surface, hits.face, hits.uv)
+        known = as_metallic(bsdf, len(rows))
+        if known is not None:
+            shaded = shade_metallic(surface, known, self.table, keys, dimension)
+        else:
+            shaded = shade(surface, bsdf, self.sampler, _draws(keys, dimension, N_NUMBERS))
+        return Shaded._make(field[:n] for field in shaded)
 
     def _add_light(
         self,
@@ -174,13 +195,9 @@ class Tracer:
     ) -> None:
         """Add the environment where segments drawn from BSDFs leave the scene."""
         free = np.flatnonzero(hits.face < 0)
-        if self.sampler is None or not len(free):
-            return
-        rows = whole(free)
-        ways = torch.from_numpy(directions[rows])
-        share = power_share(torch.from_numpy(density[rows]), self.sampler.pdf(ways))
-        light = (self.sampler.env.lookup(ways) * share[:, None]).numpy()[: len(free)]
-        radiance[paths[free]] += carried[free] * light
+        light, other = self.light_from(directions[free])
+        ratio = other / np.maximum(density[free], np.float32(1e-30))
+        radiance[paths[free]] += carried[free] * light / (1 + ratio * ratio)[:, None]
 
     @staticmethod
     def _survivors(
@@ -199,6 +216,13 @@ class Tracer:
         keep = np.flatnonzero((most > 0) & (draw < chance))
         carried[keep] /= chance[keep, None]
         return keep
+
+
+def _draws(keys: UInt64[np.ndarray, " n"], dimension: int, count: int) -> Float32[np.ndarray, "n d"]:
+    """Return random numbers of consecutive dimensions."""
+    numbers = np.empty((len(keys), count), np.float32)
+    uniforms(keys, dimension, numbers)
+    return numbers
 
 
 def whole(rows: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " m"]:
