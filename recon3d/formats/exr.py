@@ -106,6 +106,16 @@ def parse_exr(
     return _channels(lines, header)
 
 
+def exr_size(data: bytes, name: str = "EXR data") -> tuple[int, int, int]:
+    """Return height, width and number of channels as the header declares them.
+
+    Raises:
+        FormatError: the header is not valid, or of a kind that is not read.
+    """
+    header = read_header(ByteReader(data, name))
+    return header.height, header.width, len(header.channels)
+
+
 def _read_block(reader: ByteReader, header: ExrHeader, offset: int, top: int, n_bytes: int) -> bytes:
     reader.offset = min(offset, len(reader.data))
     what = f"the block of line {top}"

@@ -87,6 +87,17 @@ def parse_hdr(data: bytes, name: str = "HDR data", max_pixels: int = MAX_PIXELS)
     return decode_rgbe(_oriented(pixels, size[1] + size[2], size[4] + size[5]))
 
 
+def hdr_size(data: bytes, name: str = "HDR data") -> tuple[int, int]:
+    """Return height and width as the header declares them.
+
+    Raises:
+        FormatError: the header is not valid.
+    """
+    size = _read_header(ByteReader(data, name))
+    rows_first = size[2] == b"Y"
+    return (int(size[3]), int(size[6])) if rows_first else (int(size[6]), int(size[3]))
+
+
 def _oriented(pixels: UInt8[np.ndarray, "a b 4"], slow: bytes, fast: bytes) -> UInt8[np.ndarray, "h w 4"]:
     if slow.endswith(b"X"):
         pixels = pixels.swapaxes(0, 1)
