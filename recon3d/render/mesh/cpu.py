@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Float64, Int8, Int32
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -18,6 +18,8 @@ from recon3d.render.mesh.clipping import screen_triangles
 from recon3d.render.mesh.cpu_fragments import weigh, weigh_backward
 from recon3d.render.mesh.cpu_interpolation import interpolate_backward, interpolate_forward
 from recon3d.render.mesh.cpu_raster import nearest_faces
+from recon3d.render.mesh.cpu_silhouettes import silhouettes as find_silhouettes
+from recon3d.render.mesh.cpu_texture import sample_backward, sample_forward
 
 
 @torch.no_grad()
@@ -58,6 +60,30 @@ def interpolate(
     """Interpolate attributes of the corners; see :func:`recon3d.render.mesh.interpolate`."""
     values: Tensor = _Interpolate.apply(attributes, barycentrics, faces, face)  # type: ignore[no-untyped-call]
     return values
+
+
+def sample(
+    texels: Float[Tensor, "t c"],
+    sizes: Int32[Tensor, "l 2"],
+    uv: Float[Tensor, "m 2"],
+    lod: Float[Tensor, " m"],
+    wrap: int,
+) -> Float[Tensor, "m c"]:
+    """Return the values at UVs; see :func:`recon3d.render.mesh.cpu_texture.sample_forward`. Differentiable."""
+    values: Tensor = _Sample.apply(texels, uv, sizes, lod, wrap)  # type: ignore[no-untyped-call]
+    return values
+
+
+@torch.no_grad()
+def silhouettes(
+    pixels: Float64[Tensor, "n v 2"],
+    faces: Int32[Tensor, "f 3"],
+    opposite: Int32[Tensor, "f 3"],
+    face: Int32[Tensor, "n h w"],
+    depth: Float[Tensor, "n h w"],
+) -> Int8[Tensor, "n h w 2"]:
+    """Return what parts each pixel from its neighbours; see :func:`recon3d.render.mesh.cpu_silhouettes.silhouettes`."""
+    return torch.from_numpy(find_silhouettes(*(array(each) for each in (pixels, faces, opposite, face, depth))))
 
 
 class _Fragments(torch.autograd.Function):
@@ -103,6 +129,22 @@ class _Interpolate(torch.autograd.Function):
         wanted = ctx.needs_input_grad[:2]
         grads = interpolate_backward(attributes, ctx.faces, ctx.face, barycentrics, array(by), wanted)
         return (*(None if value is None else torch.from_numpy(value) for value in grads), None, None)
+
+
+class _Sample(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, texels: Tensor, uv: Tensor, sizes: Tensor, lod: Tensor, wrap: int) -> Tensor:
+        ctx.save_for_backward(texels, uv)
+        ctx.sizes, ctx.lod, ctx.wrap = array(sizes), array(lod), wrap
+        return torch.from_numpy(sample_forward(array(texels), ctx.sizes, array(uv), ctx.lod, wrap))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, by: Tensor) -> tuple[Tensor | None, ...]:
+        texels, uv = (array(value) for value in ctx.saved_tensors)
+        wanted = ctx.needs_input_grad[:2]
+        grads = sample_backward(texels, ctx.sizes, uv, ctx.lod, ctx.wrap, array(by), wanted)
+        return (*(None if value is None else torch.from_numpy(value) for value in grads), None, None, None)
 
 
 def array(tensor: Tensor) -> Any:

@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, Float64, Int32, Int64
 from torch import Tensor
 
 from recon3d.render.mesh.clipping import ScreenTriangles, screen_triangles
+from recon3d.render.mesh.reference_silhouettes import silhouettes as silhouettes
+from recon3d.render.mesh.reference_texture import sample as sample
 
 _PAIRS = 1 << 20  # pairs of a triangle and a pixel that are looked at at once
 _ROUNDING = 1e-15  # of a cross product, relative to its terms; what is within it is computed without rounding
@@ -45,7 +47,7 @@ def fragments(
     camera, row, column = torch.nonzero(face >= 0, as_tuple=True)
     corners = faces[face[camera, row, column].long()].long()
     at = points_cam.double()[camera[:, None], corners]  # [m,3 corners,3]
-    pixel = torch.stack([column, row], 1) + 0.5
+    pixel = torch.stack([column, row], 1).double() + 0.5
     intrinsics = K.double()[camera]
     ray = (pixel - intrinsics[:, :2, 2]) / torch.diagonal(intrinsics, dim1=1, dim2=2)[:, :2]
     flat = at[..., :2] - at[..., 2:] * ray[:, None]
@@ -134,7 +136,7 @@ def _covered(
     box = boxes[triangle]
     wide = box[:, 1] - box[:, 0] + 1
     x, y = box[:, 0] + place % wide, box[:, 2] + place // wide
-    pixel = torch.stack([x, y], 1) + 0.5
+    pixel = torch.stack([x, y], 1).double() + 0.5
     corners = at[triangle]
     turn = _sides(corners[:, 0], corners[:, 1], corners[:, 2])[1]
     areas, held = [], turn != 0
