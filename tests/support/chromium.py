@@ -33,13 +33,11 @@ class Page:
     """One page of the browser.
 
     Args:
-        address: of its DevTools socket.
+        socket: connected to its DevTools.
     """
 
-    def __init__(self, address: str) -> None:
-        from websockets.sync.client import connect
-
-        self.socket = connect(address, max_size=None, compression=None, open_timeout=_START_SECONDS)
+    def __init__(self, socket: Any) -> None:
+        self.socket = socket
         self.count = 0
         self.complaints: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -147,10 +145,13 @@ def chromium(folder: Path, width: int = 1280, height: int = 800) -> Iterator[Pag
     command = [BROWSER, *FLAGS.split(), f"--window-size={width},{height}", f"--user-data-dir={profile}", "about:blank"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        page = Page(_page_address(profile / "DevToolsActivePort", process))
-        page.resize(width, height)
-        yield page
-        page.socket.close()
+        from websockets.sync.client import connect
+
+        address = _page_address(profile / "DevToolsActivePort", process)
+        with connect(address, max_size=None, compression=None, ping_interval=None) as socket:
+            page = Page(socket)
+            page.resize(width, height)
+            yield page
     finally:
         process.terminate()
         try:

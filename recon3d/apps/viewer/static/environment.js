@@ -7,78 +7,96 @@ import { half } from "./splat_data.js";
 /** Side of the sharpest level; each level of six halves it, at roughness 0, 0.2, .. 1. */
 const SIDE = 256;
 const LEVELS = 6;
-const SAMPLES = [1, 64, 96, 128, 128, 128];
+const SAMPLES = [0, 32, 64, 96, 128, 128];
+const MAX_SAMPLES = 128;
 
-/** A direction of a cube face to its radiance after GGX with N = V = R, by filtered importance sampling. */
-const PREFILTER = `#version 300 es
+const FACE = `
+uniform int face;
+uniform float side;
+vec3 faceDirection() {
+  vec2 c = 2.0 * gl_FragCoord.xy / side - 1.0;
+  if (face == 0) return normalize(vec3(1.0, -c.y, -c.x));
+  if (face == 1) return normalize(vec3(-1.0, -c.y, c.x));
+  if (face == 2) return normalize(vec3(c.x, 1.0, c.y));
+  if (face == 3) return normalize(vec3(c.x, -1.0, -c.y));
+  if (face == 4) return normalize(vec3(c.x, -c.y, 1.0));
+  return normalize(vec3(-c.x, -c.y, -1.0));
+}`;
+
+/** The picture on a face of a cube. */
+const PROJECT = `#version 300 es
 precision highp float;
 uniform sampler2D picture;
-uniform int face, samples;
-uniform float side, roughness;
-uniform vec2 pictureSize;
+uniform float lod;
 out vec4 light;
-const float PI = 3.141592653589793;
-
-vec3 faceDirection(vec2 st) {
-  vec2 c = 2.0 * st - 1.0;
-  if (face == 0) return vec3(1.0, -c.y, -c.x);
-  if (face == 1) return vec3(-1.0, -c.y, c.x);
-  if (face == 2) return vec3(c.x, 1.0, c.y);
-  if (face == 3) return vec3(c.x, -1.0, -c.y);
-  if (face == 4) return vec3(c.x, -c.y, 1.0);
-  return vec3(-c.x, -c.y, -1.0);
-}
-
-vec3 lookup(vec3 d, float lod) {
-  vec2 uv = vec2(0.5 - atan(d.y, d.x) / (2.0 * PI), acos(clamp(d.z, -1.0, 1.0)) / PI);
-  return textureLod(picture, uv, lod).rgb;
-}
-
-float radicalInverse(uint bits) {
-  bits = (bits << 16u) | (bits >> 16u);
-  bits = ((bits & 0x55555555u) << 1u) | ((bits & 0xAAAAAAAAu) >> 1u);
-  bits = ((bits & 0x33333333u) << 2u) | ((bits & 0xCCCCCCCCu) >> 2u);
-  bits = ((bits & 0x0F0F0F0Fu) << 4u) | ((bits & 0xF0F0F0F0u) >> 4u);
-  bits = ((bits & 0x00FF00FFu) << 8u) | ((bits & 0xFF00FF00u) >> 8u);
-  return float(bits) / 4294967296.0;
-}
-
+${FACE}
 void main() {
-  vec3 n = normalize(faceDirection(gl_FragCoord.xy / side));
-  float texel = 4.0 * PI / (pictureSize.x * pictureSize.y) * 1.5707963;
-  if (samples == 1) { light = vec4(lookup(n, 0.5 * log2(max(4.0 * PI / (6.0 * side * side) / texel, 1.0))), 1.0); return; }
-  vec3 up = abs(n.z) < 0.9 ? vec3(0.0, 0.0, 1.0) : vec3(1.0, 0.0, 0.0);
-  vec3 tx = normalize(cross(up, n)), ty = cross(n, tx);
-  float a2 = pow(roughness, 4.0), total = 0.0;
-  vec3 sum = vec3(0.0);
-  for (int i = 0; i < samples; i++) {
-    float u = (float(i) + 0.5) / float(samples), phi = 2.0 * PI * radicalInverse(uint(i));
-    float nh = sqrt((1.0 - u) / (1.0 + (a2 - 1.0) * u)), sh = sqrt(max(1.0 - nh * nh, 0.0));
-    vec3 h = sh * cos(phi) * tx + sh * sin(phi) * ty + nh * n;
-    vec3 l = reflect(-n, h);
-    float nl = dot(n, l);
-    if (nl <= 0.0) continue;
-    float d = nh * nh * (a2 - 1.0) + 1.0, pdf = a2 / (PI * d * d) / 4.0;
-    float lod = 0.5 * log2(max(1.0 / (float(samples) * pdf) / texel, 1.0)) + 0.5;
-    sum += nl * lookup(l, lod);
-    total += nl;
-  }
-  light = vec4(sum / max(total, 1e-6), 1.0);
+  vec3 d = faceDirection();
+  vec2 uv = vec2(0.5 - atan(d.y, d.x) / 6.283185307179586, acos(clamp(d.z, -1.0, 1.0)) / 3.141592653589793);
+  light = vec4(textureLod(picture, uv, lod).rgb, 1.0);
 }`;
+
+/** A cube blurred by GGX with N = V = R: filtered importance sampling, the same directions about every normal. */
+const PREFILTER = `#version 300 es
+precision highp float;
+precision highp samplerCube;
+uniform samplerCube source;
+uniform int samples;
+uniform vec4 lobe[${MAX_SAMPLES}]; // direction about the normal, and the level of the cube that fits its share
+out vec4 light;
+${FACE}
+void main() {
+  vec3 n = faceDirection();
+  vec3 tx = normalize(cross(abs(n.z) < 0.9 ? vec3(0.0, 0.0, 1.0) : vec3(1.0, 0.0, 0.0), n)), ty = cross(n, tx);
+  vec3 sum = vec3(0.0);
+  float total = 0.0;
+  for (int i = 0; i < samples; i++) {
+    vec4 s = lobe[i];
+    sum += s.z * textureLod(source, s.x * tx + s.y * ty + s.z * n, s.w).rgb;
+    total += s.z;
+  }
+  light = vec4(sum / total, 1.0);
+}`;
+
+/**
+ * Light directions of GGX half vectors about z, and levels of a cube of a side.
+ * @param {number} roughness @param {number} count @param {number} side @returns {Float32Array} x, y, z, level of each that lies above
+ */
+function ggxLobe(roughness, count, side) {
+  const a2 = roughness ** 4;
+  const texel = (4 * Math.PI) / (6 * side * side);
+  const out = [];
+  for (let i = 0; i < count; i++) {
+    const u = (i + 0.5) / count;
+    const phi = 2 * Math.PI * ((i * 0.6180339887498949) % 1);
+    const nh = Math.sqrt((1 - u) / (1 + (a2 - 1) * u));
+    const sh = Math.sqrt(1 - nh * nh);
+    const z = 2 * nh * nh - 1;
+    if (z <= 0) continue;
+    const density = a2 / (Math.PI * (nh * nh * (a2 - 1) + 1) ** 2) / 4;
+    const level = Math.max(0, 0.5 * Math.log2(1 / (count * density) / texel));
+    out.push(2 * nh * sh * Math.cos(phi), 2 * nh * sh * Math.sin(phi), z, level);
+  }
+  return Float32Array.from(out);
+}
+
+/** The table of the split sum, once it is needed. @type {Float32Array|undefined} */
+let splitSum;
 
 export class Environment {
   /**
    * @param {WebGL2RenderingContext} gl
    * @param {string} name
    * @param {{width: number, height: number, rgb: Float32Array}} picture row 0 at +z, centre column +x, linear
+   * @param {number} [side] of the sharpest level
    */
-  constructor(gl, name, picture) {
+  constructor(gl, name, picture, side = SIDE) {
     this.gl = gl;
+    this.side = side;
     this.name = name;
-    this.average = averageOf(picture);
     this.coefficients = projectEnvironment(picture.rgb, picture.width, picture.height);
     this.cube = gl.createTexture();
-    this.table = makeTexture(gl, "RG16F", 32, 32, brdfTable(), true);
+    this.table = makeTexture(gl, "RG16F", 32, 32, (splitSum ??= brdfTable()), true);
     this.prefilter(picture);
     this.version = Environment.next++;
     this.setRotation([1, 0, 0, 0, 1, 0, 0, 0, 1]);
@@ -86,36 +104,57 @@ export class Environment {
 
   /** Light from nowhere, for scenes that need none. @param {WebGL2RenderingContext} gl */
   static dark(gl) {
-    return new Environment(gl, "", { width: 2, height: 1, rgb: new Float32Array(6) });
+    return new Environment(gl, "", { width: 2, height: 1, rgb: new Float32Array(6) }, 32);
   }
 
   /** Fill the levels of the cube map. */
   prefilter({ width, height, rgb }) {
     const { gl } = this;
-    const source = this.uploadPicture(width, height, rgb);
-    const program = new Program(gl, FULL_SCREEN, PREFILTER);
-    gl.bindTexture(gl.TEXTURE_CUBE_MAP, this.cube);
-    gl.texStorage2D(gl.TEXTURE_CUBE_MAP, LEVELS, gl.RGBA16F, SIDE, SIDE);
-    gl.texParameteri(gl.TEXTURE_CUBE_MAP, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
-    gl.texParameteri(gl.TEXTURE_CUBE_MAP, gl.TEXTURE_MAG_FILTER, gl.LINEAR);
+    const picture = this.uploadPicture(width, height, rgb);
+    const project = new Program(gl, FULL_SCREEN, PROJECT);
+    const blur = new Program(gl, FULL_SCREEN, PREFILTER);
+    const source = this.makeCube(gl.createTexture(), 1 + Math.log2(this.side));
+    this.makeCube(this.cube, LEVELS);
     const frame = gl.createFramebuffer();
     gl.bindFramebuffer(gl.FRAMEBUFFER, frame);
     gl.disable(gl.BLEND);
     gl.disable(gl.DEPTH_TEST);
-    program.use().texture("picture", source).float("pictureSize", width, height);
-    for (let level = 0; level < LEVELS; level++) {
-      const side = SIDE >> level;
-      gl.viewport(0, 0, side, side);
-      program.float("side", side).float("roughness", level / (LEVELS - 1)).int("samples", SAMPLES[level]);
-      for (let face = 0; face < 6; face++) {
-        gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_CUBE_MAP_POSITIVE_X + face, this.cube, level);
-        program.int("face", face);
-        gl.drawArrays(gl.TRIANGLES, 0, 3);
-      }
+    project.use().texture("picture", picture).float("lod", Math.max(0, Math.log2(width / (4 * this.side))));
+    for (const cube of [source, this.cube]) this.fillLevel(project, cube, 0);
+    gl.bindTexture(gl.TEXTURE_CUBE_MAP, source);
+    gl.generateMipmap(gl.TEXTURE_CUBE_MAP);
+    blur.use().texture("source", source, gl.TEXTURE_CUBE_MAP);
+    for (let level = 1; level < LEVELS; level++) {
+      const lobe = ggxLobe(level / (LEVELS - 1), SAMPLES[level], this.side);
+      blur.floats("lobe[0]", lobe, 4).int("samples", lobe.length / 4);
+      this.fillLevel(blur, this.cube, level);
     }
     gl.deleteFramebuffer(frame);
-    gl.deleteTexture(source);
-    gl.deleteProgram(program.handle);
+    for (const texture of [source, picture]) gl.deleteTexture(texture);
+    for (const program of [project, blur]) gl.deleteProgram(program.handle);
+  }
+
+  /** @param {WebGLTexture} cube @param {number} levels */
+  makeCube(cube, levels) {
+    const { gl } = this;
+    gl.bindTexture(gl.TEXTURE_CUBE_MAP, cube);
+    gl.texStorage2D(gl.TEXTURE_CUBE_MAP, levels, gl.RGBA16F, this.side, this.side);
+    gl.texParameteri(gl.TEXTURE_CUBE_MAP, gl.TEXTURE_MIN_FILTER, gl.LINEAR_MIPMAP_LINEAR);
+    gl.texParameteri(gl.TEXTURE_CUBE_MAP, gl.TEXTURE_MAG_FILTER, gl.LINEAR);
+    return cube;
+  }
+
+  /** Draw the six faces of a level. @param {Program} program in use @param {WebGLTexture} cube @param {number} level */
+  fillLevel(program, cube, level) {
+    const { gl } = this;
+    const side = this.side >> level;
+    gl.viewport(0, 0, side, side);
+    program.float("side", side);
+    for (let face = 0; face < 6; face++) {
+      gl.framebufferTexture2D(gl.FRAMEBUFFER, gl.COLOR_ATTACHMENT0, gl.TEXTURE_CUBE_MAP_POSITIVE_X + face, cube, level);
+      program.int("face", face);
+      gl.drawArrays(gl.TRIANGLES, 0, 3);
+    }
   }
 
   /** @returns {WebGLTexture} with a mip chain, wrapping around */
@@ -153,16 +192,3 @@ export class Environment {
   }
 }
 Environment.next = 1;
-
-/** Mean radiance over the sphere. @param {{width: number, height: number, rgb: Float32Array}} picture */
-function averageOf({ width, height, rgb }) {
-  let [sum, weight] = [0, 0];
-  for (let row = 0; row < height; row++) {
-    const area = Math.sin((Math.PI * (row + 0.5)) / height);
-    for (let i = 3 * width * row; i < 3 * width * (row + 1); i++) {
-      sum += area * rgb[i];
-      weight += area;
-    }
-  }
-  return sum / weight;
-}

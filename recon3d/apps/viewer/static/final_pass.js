@@ -40,7 +40,7 @@ void main() {
     vec2 pixel = vec2(uv.x, 1.0 - uv.y) * imageSize;
     vec3 ray = worldFromCamera * vec3((pixel - K.zw) / K.xy, 1.0);
     vec3 back = pow(background, vec3(2.2)) / exposure;
-    if (sky > 0.0) back = textureLod(prefiltered, environmentFromWorld * ray, 1.2).rgb;
+    if (sky > 0.0) back = textureLod(prefiltered, environmentFromWorld * ray, 0.0).rgb;
     shown = vec4(srgbFromLinear(toneCurve(exposure * (c.rgb + behind * back), curve)), 1.0);
   } else if (space == 2) {
     shown = vec4(srgbFromLinear(clamp(c.rgb, 0.0, 1.0)) + behind * background, 1.0);

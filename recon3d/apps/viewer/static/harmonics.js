@@ -81,20 +81,24 @@ export function brdfTable(size = 32, samples = 256) {
   return out;
 }
 
-/** @param {number} nv @param {number} alpha @param {number} samples @returns {number[]} */
+/** By visible normals, drawn from a spherical cap. @param {number} nv @param {number} alpha @param {number} samples @returns {number[]} */
 function integrate(nv, alpha, samples) {
   const a2 = alpha * alpha;
+  const lambda = (cosine) => 0.5 * (Math.sqrt(1 + a2 * (1 / (cosine * cosine) - 1)) - 1);
   const vx = Math.sqrt(1 - nv * nv);
+  const size = Math.hypot(alpha * vx, nv);
+  const [wx, wz] = [(alpha * vx) / size, nv / size];
   let [a, b] = [0, 0];
   for (let i = 0; i < samples; i++) {
-    const u = (i + 0.5) / samples;
-    const phi = 2 * PI * radicalInverse(i);
-    const nh = Math.sqrt((1 - u) / (1 + (a2 - 1) * u));
-    const vh = Math.max(vx * Math.sqrt(1 - nh * nh) * Math.cos(phi) + nv * nh, 0);
-    const nl = 2 * vh * nh - nv;
-    if (nl <= 0 || nh <= 0) continue;
-    const visibility = 0.5 / (nl * Math.sqrt(nv * nv * (1 - a2) + a2) + nv * Math.sqrt(nl * nl * (1 - a2) + a2));
-    const weight = (4 * visibility * nl * vh) / nh;
+    const z = (1 - (i + 0.5) / samples) * (1 + wz) - wz;
+    const phi = Math.PI * radicalInverse(i); // the other half is its mirror image
+    const flat = Math.sqrt(Math.max(0, 1 - z * z));
+    const h = [alpha * (flat * Math.cos(phi) + wx), alpha * flat * Math.sin(phi), Math.max(0, z + wz)];
+    const scale = 1 / Math.hypot(...h);
+    const vh = scale * (vx * h[0] + nv * h[2]);
+    const nl = 2 * vh * h[2] * scale - nv;
+    if (nl <= 1e-6) continue;
+    const weight = (1 + lambda(nv)) / (1 + lambda(nv) + lambda(nl));
     const fresnel = (1 - vh) ** 5;
     a += (1 - fresnel) * weight;
     b += fresnel * weight;
