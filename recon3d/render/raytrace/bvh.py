@@ -33,9 +33,10 @@ class Hits(NamedTuple):
 class Bvh:
     """Triangles, arranged for rays.
 
-    A ray hits a triangle from either side, at distances in the open interval (t_min, t_max). Triangles without area are
-    never hit. A ray with a NaN, an infinite origin or direction, or no direction hits nothing, and so does one that
-    starts farther than 10^12 sizes of the mesh from it. No ray slips between triangles that share an edge or a corner.
+    A ray hits a triangle from either side, at distances in the open interval (t_min, t_max). Triangles with two equal
+    corners are never hit. A ray with a NaN, an infinite origin or direction, or no direction hits nothing, and so does
+    one that starts farther than 10^12 sizes of the mesh from it. No ray slips between triangles that share an edge or
+    a corner.
     All results are the same for any number of threads.
 
     Args:

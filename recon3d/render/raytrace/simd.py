@@ -67,7 +67,7 @@ def halves(context: Any, low: Any, high: Any) -> Any:
 
 @intrinsic
 def rounded_product(context: Any, a: Any, b: Any) -> Any:
-    """Return the product of lanes, rounded by itself: it never becomes one operation with a sum.
+    """Return the product of lanes, rounded by itself: in a kernel of order ``written`` it is never fused with a sum.
 
     The sign of ``rounded_product(a, b) - rounded_product(c, d)`` is that of the exact difference or zero, and the
     difference with both products exchanged is its exact negative.

@@ -4,7 +4,8 @@ Triangles are tested as in "Watertight Ray/Triangle Intersection" (Woop, Benthin
 are sheared so that the ray becomes an axis, and the signs of three edge functions decide. Products are rounded before
 they are subtracted, so that a sign is exact or zero, and an edge that two triangles share gives them opposite signs;
 zero counts as inside. No ray slips through a shared edge or corner, and no second test in double precision is needed.
-Boxes are widened, per ray, by more than the rounding errors of both tests.
+Boxes are widened, per ray, by more than the rounding errors of both tests. All kernels here are compiled as written,
+since every looser order lets the compiler fuse those products as well; the operators of lanes fuse the others.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ def _prepared(x, y, z, dx, dy, dz):
     )
 
 
-@kernel(order="fused", inline=True, lean=True)
+@kernel(order="written", inline=True, lean=True)
 @no_type_check
 def _sheared(blocks, start, ray):
     """Return one corner of sixteen triangles in the frame of the ray."""
@@ -123,7 +124,7 @@ def _sheared(blocks, start, ray):
     return x - z * ray.shear_x, y - z * ray.shear_y, z * ray.shear_z
 
 
-@kernel(order="fused", inline=True, lean=True)
+@kernel(order="written", inline=True, lean=True)
 @no_type_check
 def _cross_block(blocks, block, ray, near, far):
     """Return the mask of the triangles of a block that are hit within (near,far], the distances, and two weights."""
@@ -141,7 +142,7 @@ def _cross_block(blocks, block, ray, near, far):
     return bits(both(inside, both(distance > near, distance <= far))), distance, v * scale, w * scale
 
 
-@kernel(order="fused", inline=True, lean=True)
+@kernel(order="written", inline=True, lean=True)
 @no_type_check
 def _cross_boxes(boxes, node, ray, near, far):
     """Return which children of a node the ray enters within [near,far], as bits, and where."""
@@ -154,7 +155,7 @@ def _cross_boxes(boxes, node, ray, near, far):
     return bits(enter <= swapped(leave)) & 0xFF, enter
 
 
-@kernel(order="fused", lean=True)
+@kernel(order="written", lean=True)
 @no_type_check
 def _closest(boxes, links, blocks, faces, ray, near, far, waiting, entered):
     """Return the nearest face, its distance and two weights; of equally near ones the face with the least index."""
@@ -193,7 +194,7 @@ def _closest(boxes, links, blocks, faces, ray, near, far, waiting, entered):
                 break
 
 
-@kernel(order="fused", lean=True)
+@kernel(order="written", lean=True)
 @no_type_check
 def _any(boxes, links, blocks, ray, near, far, waiting):
     """Return whether the ray hits anything within (near,far)."""
