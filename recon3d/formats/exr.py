@@ -1,7 +1,8 @@
 """OpenEXR: images of float channels by name, single-part scan lines.
 
-Written: float32, ZIP. Read: HALF, FLOAT and UINT channels, without compression or with RLE, ZIPS or ZIP, in either
-line order. Tiles, several parts, deep pixels, subsampled channels and the other compressions are refused by name.
+Written: float32, ZIP. Read: HALF, FLOAT and UINT channels, without compression or with RLE, ZIPS, ZIP or PIZ, in
+either line order. Tiles, several parts, deep pixels, subsampled channels and the other compressions are refused by
+name.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from jaxtyping import Float32
 
 from recon3d.core.errors import FormatError, UsageError
 from recon3d.core.files import read_capped, write_bytes
-from recon3d.formats.exr_blocks import pack_block, unpack_block
+from recon3d.formats.exr_blocks import PIZ, pack_block, unpack_block
 from recon3d.formats.exr_header import ExrHeader, read_header, write_header
+from recon3d.formats.exr_piz import unpack_piz
 from recon3d.formats.reading import ByteReader
 
 MAX_FILE_BYTES = 4 << 30
@@ -124,7 +126,11 @@ def _read_block(reader: ByteReader, header: ExrHeader, offset: int, top: int, n_
         got = f"line {line}, {size} bytes"
         raise FormatError(f"{reader.name}: the offset of line {top} points elsewhere", got=got)
     try:
-        return unpack_block(reader.take(int(size), what), n_bytes, header.compression)
+        packed = reader.take(int(size), what)
+        if header.compression == PIZ and len(packed) < n_bytes:
+            words = [np.dtype(code).itemsize // 2 for code in header.channels.values()]
+            return unpack_piz(packed, n_bytes // header.line_bytes, header.width, words)
+        return unpack_block(packed, n_bytes, header.compression)
     except (ValueError, zlib.error) as error:
         raise FormatError(f"{reader.name}: {what} is damaged", got=str(error)) from error
 

@@ -6,7 +6,7 @@ import zlib
 
 import numpy as np
 
-NONE, RLE, ZIPS, ZIP = range(4)
+NONE, RLE, ZIPS, ZIP, PIZ = range(5)
 
 
 def pack_block(raw: bytes, level: int) -> bytes:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recon3d.core.errors import FormatError
-from recon3d.formats.exr_blocks import NONE, RLE, ZIP, ZIPS
+from recon3d.formats.exr_blocks import NONE, PIZ, RLE, ZIP, ZIPS
 from recon3d.formats.reading import ByteReader
 
 _MAGIC = 20000630
@@ -17,8 +17,8 @@ _VERSION = 2
 _LONG_NAMES = 0x400
 _REFUSED_FLAGS = {0x200: "tiles", 0x800: "deep pixels", 0x1000: "several parts"}
 _COMPRESSIONS = ["none", "RLE", "ZIPS", "ZIP", "PIZ", "PXR24", "B44", "B44A", "DWAA", "DWAB"]
-_BLOCK_LINES = {NONE: 1, RLE: 1, ZIPS: 1, ZIP: 16}
-_EXPANSION = {NONE: 1, RLE: 64, ZIPS: 1032, ZIP: 1032}  # the most that a byte of the file can stand for
+_BLOCK_LINES = {NONE: 1, RLE: 1, ZIPS: 1, ZIP: 16, PIZ: 32}
+_EXPANSION = {NONE: 1, RLE: 64, ZIPS: 1032, ZIP: 1032, PIZ: 512}  # the most that a byte of the file can stand for
 _CODES = ("<u4", "<f2", "<f4")
 _MAX_ATTRIBUTES, _MAX_CHANNELS = 1000, 1024
 _MAX_NAME = 255

@@ -200,7 +200,7 @@ def test_what_exr_cannot_hold(tmp_path: Path, channels: dict[str, np.ndarray]) -
         (replace(FILE, version=2 | 0x800), "files with deep pixels"),
         (replace(FILE, version=2 | 0x1000), "files with several parts"),
         (replace(FILE, version=3), "unknown version"),
-        (replace(FILE, compression=4), "not read; got: PIZ"),
+        (replace(FILE, compression=5), "not read; got: PXR24"),
         (replace(FILE, compression=9), "not read; got: DWAB"),
         (replace(FILE, compression=77), "not read; got: number 77"),
         (replace(FILE, order=2), "bad line order"),

@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 from fuzzing import Target
+from piz_files import piz_block, piz_file
 from random_scenes import random_scene
 
 from recon3d.core.errors import FormatError, InputError
 from recon3d.formats.colmap import read_colmap, write_colmap
 from recon3d.formats.exr import parse_exr, write_exr
+from recon3d.formats.exr_piz import unpack_piz
 from recon3d.formats.glb import MeshArrays, parse_glb, write_glb
 from recon3d.formats.hdr import encode_rgbe, parse_hdr, write_hdr
 from recon3d.formats.ply import parse_ply, write_ply
@@ -117,11 +119,20 @@ def _exr_targets(folder: Path) -> list[Target]:
     def read_rle(content: bytes) -> None:
         parse_exr(block(rle, content))
 
+    smooth = (np.add.outer(np.arange(32), np.arange(20)) // 3).astype(np.float16)
+    piz = piz_file({"A": smooth, "Z": np.float32(smooth)})
+
     return [
+        Target("EXR PIZ", (piz,), parse_exr, (FormatError,)),
+        Target("EXR PIZ block", (piz_block([smooth]),), _read_piz, (ValueError,)),
         Target("EXR", (data, one), parse_exr, (FormatError,)),
         Target("EXR inside", (raw,), read_zip, (FormatError,)),
         Target("EXR runs", (b"\x22" + raw[:1] + b"\xff\x80",), read_rle, (FormatError,)),
     ]
+
+
+def _read_piz(data: bytes) -> None:
+    unpack_piz(data, 32, 20, [1])
 
 
 def _hdr_target(folder: Path) -> Target:
