@@ -25,6 +25,7 @@ export class App {
   constructor(contents) {
     this.contents = contents;
     this.started = performance.now();
+    this.upName = "0,0,1";
     this.viewer = new Viewer(at("view"));
     this.scene = new SceneLoader(this.viewer, contents);
     this.light = new Light(this.viewer, this.scene.items("environment"));
@@ -115,8 +116,9 @@ export class App {
     this.viewer.invalidate(true);
   }
 
-  /** @param {number[]} up */
-  setUp(up) {
+  /** @param {number[]} up @param {string} [name] of the axis, among the choices of the panel */
+  setUp(up, name = this.upName) {
+    this.upName = name;
     this.viewer.camera.setUp(up);
     this.viewer.camera.roll = 0;
     this.photos?.left();

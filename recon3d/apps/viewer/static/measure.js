@@ -56,7 +56,7 @@ export class Measure {
     const [a, b] = this.points;
     this.distance = b ? length(subtract(a, b)) : 0;
     this.output.textContent = b ? this.text(this.distance) : "–";
-    this.viewer.setOverlay(b ? [a, b] : []);
+    this.viewer.invalidate();
     this.mark();
   }
 
@@ -74,6 +74,9 @@ export class Measure {
     const dots = places.filter(Boolean).map(([x, y]) => el("i", { style: `left:${x}px;top:${y}px` }));
     if (places.length === 2 && places[0] && places[1]) {
       const [x, y] = [0, 1].map((k) => (places[0][k] + places[1][k]) / 2);
+      const [dx, dy] = [0, 1].map((k) => places[1][k] - places[0][k]);
+      const turn = `rotate(${Math.atan2(dy, dx)}rad)`;
+      dots.unshift(el("s", { style: `left:${places[0][0]}px;top:${places[0][1]}px;width:${Math.hypot(dx, dy)}px;transform:${turn}` }));
       dots.push(el("b", { style: `left:${x}px;top:${y}px` }, this.text(this.distance)));
     }
     box.replaceChildren(...dots);

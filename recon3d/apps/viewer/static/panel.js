@@ -24,23 +24,26 @@ export function modesOf(viewer) {
 
 /** @param {import("./main.js").App} app */
 export function buildPanel(app) {
-  const { viewer, scene } = app;
+  const { viewer } = app;
   const panel = document.getElementById("panel");
+  const isOpen = new Map([...panel.querySelectorAll("details")].map((part) => [part.firstChild.textContent, part.open]));
   const modes = segments({ id: "modes", label: "What is shown", options: modesOf(viewer).map((mode) => [mode, ...MODE_LABELS[mode]]), value: viewer.look.mode, onchange: (mode) => app.setMode(mode) });
   app.modes = modes;
   panel.replaceChildren(
     section("View", modes, ...layerRows(app)),
     ...(modesOf(viewer).includes("relit") ? [section("Light", app.light.panel)] : []),
     section("Camera",
-      segments({ id: "navigation", label: "Navigation", options: [["orbit", "Orbit", "Turn around the scene (V)"], ["fly", "Fly", "Move through the scene (V)"]], value: "orbit", onchange: (value) => app.setFlying(value === "fly") }),
+      segments({ id: "navigation", label: "Navigation", options: [["orbit", "Orbit", "Turn around the scene (V)"], ["fly", "Fly", "Move through the scene (V)"]], value: app.controls.flying ? "fly" : "orbit", onchange: (value) => app.setFlying(value === "fly") }),
       slider({ id: "fov", label: "Field of view", min: 15, max: 100, step: 1, value: Math.round(viewer.camera.fov), show: (value) => `${value}°`, oninput: (value) => app.setFov(value) }),
-      choice({ id: "up", label: "Up axis", options: UPS, value: "0,0,1", title: "What points up in this scene", onchange: (value) => app.setUp(value.split(",").map(Number)) }),
+      choice({ id: "up", label: "Up axis", options: UPS, value: app.upName, title: "What points up in this scene", onchange: (value) => app.setUp(value.split(",").map(Number), value) }),
       button({ id: "up-view", label: "Up is up in this view", title: "Take the vertical of the screen as the up axis", onclick: () => app.setUpFromView() })),
     section("Measure", app.measure.panel),
     section("Crop", app.crop.panel),
   );
-  for (const title of panel.querySelectorAll("summary")) if (["Measure", "Crop"].includes(title.textContent)) title.parentElement.open = false;
-  scene.panelBuilt = true;
+  for (const part of panel.querySelectorAll("details")) {
+    const title = part.firstChild.textContent;
+    part.open = isOpen.get(title) ?? !["Measure", "Crop"].includes(title);
+  }
 }
 
 /** Switches of the layers that are there, and choices between files. */
@@ -97,9 +100,9 @@ export function togglePanel(on = !document.body.classList.contains("with-panel")
 export function showHelp() {
   const help = document.getElementById("help");
   if (!help.firstChild) {
-    help.append(el("h2", { id: "help-title" }, "Mouse, touch and keys"),
-      el("dl", {}, ...KEYS.flatMap(([key, text]) => [el("dt", {}, key), el("dd", {}, text)])),
-      el("form", { method: "dialog" }, el("button", { class: "plain", id: "help-close" }, "Close")));
+    const close = el("form", { method: "dialog" }, el("button", { class: "plain", id: "help-close" }, "Close"));
+    help.append(el("header", {}, el("h2", { id: "help-title" }, "Mouse, touch and keys"), close),
+      el("dl", {}, ...KEYS.flatMap(([key, text]) => [el("dt", {}, key), el("dd", {}, text)])));
   }
   if (help.open) help.close();
   else help.showModal();
