@@ -10,8 +10,9 @@ The light is in the photos' colours already, so coloured meshes carry ``KHR_mate
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ from jaxtyping import Float32, Float64, Int32, UInt8
 from recon3d.core.errors import FormatError, ShapeError, UsageError
 from recon3d.core.files import read_capped, write_bytes
 from recon3d.formats.glb_container import GlbContainer, read_container
+from recon3d.formats.glb_materials import Material, read_material, split_at_seams, weld, with_material
 from recon3d.formats.glb_nodes import MeshInstance, mesh_instances
 from recon3d.formats.glb_primitives import Primitive, linear_from_srgb, read_primitive, srgb_from_linear
 
+log = logging.getLogger(__name__)
+
 MAX_FILE_BYTES = 4 << 30
 MAX_ELEMENTS = 100_000_000
-_COLOUR = "_COLOUR"  # trimesh writes attributes of unknown names in their own type
+_COLOUR, _UV = "_COLOUR", "_UV"  # trimesh writes attributes of unknown names in their own type
 _VERTEX_BUFFER, _INDEX_BUFFER = 34962, 34963
 _UNLIT = "KHR_materials_unlit"
 
@@ -41,6 +45,8 @@ class MeshArrays:
         faces: vertex indices, ``[f,3]``.
         normals: unit normals of the vertices, ``[v,3]``.
         rgb: sRGB colours of the vertices, ``[v,3]``.
+        uvs: where in the textures the corners of each face are, (0, 0) = top left, ``[f,3,2]``.
+        material: what the surface is made of; textures need UVs.
 
     Raises:
         ShapeError: the arrays do not agree, or a face names a vertex that is not there.
@@ -50,6 +56,8 @@ class MeshArrays:
     faces: Int32[np.ndarray, "f 3"]
     normals: Float32[np.ndarray, "v 3"] | None = None
     rgb: UInt8[np.ndarray, "v 3"] | None = None
+    uvs: Float32[np.ndarray, "f 3 2"] | None = None
+    material: Material | None = None
 
     def __post_init__(self) -> None:
         v = len(self.vertices)
@@ -58,12 +66,15 @@ class MeshArrays:
             "faces": (len(self.faces), 3),
             "normals": (v, 3),
             "rgb": (v, 3),
+            "uvs": (len(self.faces), 3, 2),
         }.items():
             value = getattr(self, name)
             if value is not None and value.shape != shape:
                 raise ShapeError(f"mesh.{name} has the wrong shape", got=value.shape, expected=shape)
         if self.faces.size and not 0 <= self.faces.min() <= self.faces.max() < v:
             raise ShapeError("mesh.faces points past the vertices", got=int(self.faces.max()), expected=f"0..{v - 1}")
+        if self.uvs is None and self.material is not None and self.material.textures:
+            raise ShapeError("a mesh with textures needs UVs", got="uvs=None", expected="[f,3,2]")
 
 
 def gltf_from_world(vectors: Float32[np.ndarray, "n 3"]) -> Float32[np.ndarray, "n 3"]:
@@ -79,6 +90,9 @@ def world_from_gltf(vectors: Float32[np.ndarray, "n 3"]) -> Float32[np.ndarray, 
 def write_glb(path: Path, mesh: MeshArrays) -> None:
     """Write a GLB file atomically; the same input gives the same bytes.
 
+    Vertices are written once for each UV that their corners have. A material makes the mesh one that is lit; its
+    textures are stored as PNG.
+
     Args:
         path: the file.
         mesh: in the world, with at least one face.
@@ -86,20 +100,28 @@ def write_glb(path: Path, mesh: MeshArrays) -> None:
     Raises:
         UsageError: the mesh has no face, or a number is not finite.
     """
-    finite = all(np.isfinite(each).all() for each in (mesh.vertices, mesh.normals) if each is not None)
+    finite = all(np.isfinite(each).all() for each in (mesh.vertices, mesh.normals, mesh.uvs) if each is not None)
     if not len(mesh.faces) or not finite:
         got = f"{len(mesh.faces)} faces" if finite else "numbers that are not finite"
         raise UsageError(f"cannot write {path}", got=got, expected="a mesh with faces and finite vertices")
-    normals = None if mesh.normals is None else gltf_from_world(mesh.normals)
-    body = trimesh.Trimesh(gltf_from_world(mesh.vertices), mesh.faces, vertex_normals=normals, process=False)
+    kept, faces, uv = np.arange(len(mesh.vertices)), mesh.faces, None
+    if mesh.uvs is not None:
+        kept, faces, uv = split_at_seams(mesh.faces, mesh.uvs)
+    normals = None if mesh.normals is None else gltf_from_world(mesh.normals[kept])
+    body = trimesh.Trimesh(gltf_from_world(mesh.vertices[kept]), faces, vertex_normals=normals, process=False)
     if mesh.rgb is not None:
-        body.vertex_attributes[_COLOUR] = _linear_rgba(mesh.rgb)
+        body.vertex_attributes[_COLOUR] = _linear_rgba(mesh.rgb[kept])
+    if uv is not None:
+        body.vertex_attributes[_UV] = uv
     scene = trimesh.Scene()
     scene.add_geometry(body, node_name="mesh", geom_name="mesh")
     export: Callable[..., bytes] = scene.export
     has_normals = normals is not None
     options = {"include_normals": has_normals, "unitize_normals": False, "tree_postprocessor": _finish_tree}
-    write_bytes(path, export(file_type="glb", **options))
+    data = export(file_type="glb", **options)
+    if mesh.material is not None:
+        data = with_material(read_container(data, str(path)), mesh.material)
+    write_bytes(path, data)
 
 
 def _linear_rgba(rgb: UInt8[np.ndarray, "v 3"]) -> np.ndarray:
@@ -117,6 +139,9 @@ def _finish_tree(tree: dict[str, Any]) -> None:
     if _COLOUR in attributes:
         attributes["COLOR_0"] = attributes.pop(_COLOUR)
         tree["accessors"][attributes["COLOR_0"]]["normalized"] = True
+    if _UV in attributes:
+        attributes["TEXCOORD_0"] = attributes.pop(_UV)
+    if "COLOR_0" in attributes:
         tree["extensionsUsed"] = [_UNLIT]
         material["extensions"] = {_UNLIT: {}}
     for accessor in attributes.values():
@@ -126,14 +151,21 @@ def _finish_tree(tree: dict[str, Any]) -> None:
     tree["asset"]["generator"] = "recon3d"
 
 
-def read_glb(path: Path, max_bytes: int = MAX_FILE_BYTES, max_elements: int = MAX_ELEMENTS) -> MeshArrays:
-    """Read all triangles of the scene of a GLB file, placed by its nodes; materials and textures are ignored.
+def read_glb(
+    path: Path, max_bytes: int = MAX_FILE_BYTES, max_elements: int = MAX_ELEMENTS, *, with_material: bool = True
+) -> MeshArrays:
+    """Read all triangles of the scene of a GLB file, placed by its nodes, and their material.
+
+    Vertices that differ in nothing but their UV become one again. UVs and the material are read where all triangles
+    have the same material; a file of several ones is read without, with a warning, and so are textures without UVs. An
+    unlit material is none.
 
     Args:
         path: the file.
         max_bytes: longest file that is read.
         max_elements: most vertices, and most faces, counted each time that a node shows them; memory stays within a
             small multiple of them and of the file.
+        with_material: also read the material and its textures.
 
     Returns:
         One mesh. It has normals where all parts have them, and colours where one has; the others are white.
@@ -142,10 +174,12 @@ def read_glb(path: Path, max_bytes: int = MAX_FILE_BYTES, max_elements: int = MA
         InputError: the file cannot be opened.
         FormatError: it is not valid, or needs an extension, another file, sparse data or other primitives.
     """
-    return parse_glb(read_capped(path, max_bytes), str(path), max_elements)
+    return parse_glb(read_capped(path, max_bytes), str(path), max_elements, with_material=with_material)
 
 
-def parse_glb(data: bytes, name: str = "GLB data", max_elements: int = MAX_ELEMENTS) -> MeshArrays:
+def parse_glb(
+    data: bytes, name: str = "GLB data", max_elements: int = MAX_ELEMENTS, *, with_material: bool = True
+) -> MeshArrays:
     """Read the bytes of a GLB file; see :func:`read_glb`.
 
     Raises:
@@ -165,7 +199,8 @@ def parse_glb(data: bytes, name: str = "GLB data", max_elements: int = MAX_ELEME
             totals += (len(cache[key].vertices), len(cache[key].faces))
             if totals.max() > max_elements:
                 raise FormatError(f"{name}: too many vertices or faces", expected=f"at most {max_elements}")
-    return _join([primitive.moved(matrix, name) for primitive, matrix in parts])
+    moved = [primitive.moved(matrix, name) for primitive, matrix in parts]
+    return _with_surface(container, _join(moved), moved, with_material)
 
 
 def _primitives(container: GlbContainer, instance: MeshInstance) -> list[Any]:
@@ -186,3 +221,23 @@ def _join(parts: list[Primitive]) -> MeshArrays:
         white = [np.ones_like(part.vertices) if part.rgb_linear is None else part.rgb_linear for part in parts]
         rgb = np.rint(srgb_from_linear(np.concatenate(white).astype(np.float64)) * 255).astype(np.uint8)
     return MeshArrays(vertices, faces.astype(np.int32), normals, rgb)
+
+
+def _with_surface(container: GlbContainer, mesh: MeshArrays, parts: list[Primitive], with_material: bool) -> MeshArrays:
+    """Add UVs where all parts have some, and the material where they have the same."""
+    used = {primitive.material for primitive in parts}
+    material = None
+    if len(used) > 1 and with_material:
+        log.warning("%s has %d materials; one is read at most, so this mesh has none", container.name, len(used))
+    elif with_material and max(used, default=-1) >= 0:
+        material = read_material(container, used.pop())
+    uv = [primitive.uv for primitive in parts if primitive.uv is not None]
+    if not parts or len(uv) < len(parts):
+        if material is not None and material.textures:
+            log.warning("%s has textures but no UVs; they are left out", container.name)
+            material = material.without_textures()
+        return replace(mesh, material=material)
+    corners = np.concatenate([each[part.faces] for each, part in zip(uv, parts, strict=True)])
+    kept, faces = weld([each for each in (mesh.vertices, mesh.normals, mesh.rgb) if each is not None], mesh.faces)
+    normals, rgb = (None if each is None else each[kept] for each in (mesh.normals, mesh.rgb))
+    return MeshArrays(mesh.vertices[kept], faces, normals, rgb, corners, material)

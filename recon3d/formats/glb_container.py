@@ -110,7 +110,7 @@ def read_accessor(container: GlbContainer, index: int, kinds: tuple[str, ...]) -
     if f"{code} {kind}" not in kinds:
         raise FormatError(f"{name} has the wrong type", got=f"{code} {kind[:10]}", expected=", ".join(kinds))
     item = np.dtype(code).itemsize
-    start, size, stride = _view(container, json_int(accessor, "bufferView", name))
+    start, size, stride = buffer_view(container, json_int(accessor, "bufferView", name))
     width, count = _WIDTHS[kind], json_int(accessor, "count", name, least=1)
     stride = stride or width * item
     offset = container.optional_int(accessor, "byteOffset", 0)
@@ -122,8 +122,12 @@ def read_accessor(container: GlbContainer, index: int, kinds: tuple[str, ...]) -
     return np.ndarray((count, width), code, container.binary, start + offset, (stride, item))
 
 
-def _view(container: GlbContainer, index: int) -> tuple[int, int, int]:
-    """Return start, size and stride of a view; stride 0 = packed."""
+def buffer_view(container: GlbContainer, index: int) -> tuple[int, int, int]:
+    """Return start, size and stride of a view; stride 0 = packed.
+
+    Raises:
+        FormatError: it is not valid, or not in the binary chunk.
+    """
     name = f"{container.name}: buffer view {index}"
     view = container.item("bufferViews", index)
     if json_int(view, "buffer", name) != 0:

@@ -14,6 +14,7 @@ from recon3d.formats.parsing import json_field, json_int
 
 _TRIANGLES = 4
 _INDICES = ("<u1 SCALAR", "<u2 SCALAR", "<u4 SCALAR")
+_UVS = ("<f4 VEC2", "<u1 VEC2", "<u2 VEC2")
 _COLOURS = tuple(f"{code} {width}" for code in ("<u1", "<u2", "<f4") for width in ("VEC3", "VEC4"))
 
 
@@ -26,12 +27,16 @@ class Primitive:
         faces: vertex indices, ``[f,3]``.
         normals: unit normals, ``[v,3]``.
         rgb_linear: colours between 0 and 1, ``[v,3]``.
+        uv: where in the textures, ``[v,2]``.
+        material: index of the material; -1 = none.
     """
 
     vertices: Float32[np.ndarray, "v 3"]
     faces: Int64[np.ndarray, "f 3"]
     normals: Float32[np.ndarray, "v 3"] | None
     rgb_linear: Float32[np.ndarray, "v 3"] | None
+    uv: Float32[np.ndarray, "v 2"] | None = None
+    material: int = -1
 
     def moved(self, matrix: Float64[np.ndarray, "4 4"], name: str) -> Primitive:
         """Return the triangles moved by an affine matrix; a mirror keeps them counter-clockwise from outside.
@@ -76,15 +81,19 @@ def read_primitive(container: GlbContainer, primitive: Any, where: str) -> Primi
     if mode != _TRIANGLES:
         raise FormatError(f"{name} is not made of triangles", got=f"mode {mode}", expected=_TRIANGLES)
     positions = read_accessor(container, json_int(attributes, "POSITION", name), ("<f4 VEC3",))
-    normals = colours = None
+    normals = colours = uv = None
     if "NORMAL" in attributes:
         normals = _values(read_accessor(container, json_int(attributes, "NORMAL", name), ("<f4 VEC3",)), name)
     if "COLOR_0" in attributes:
         colours = _colours(read_accessor(container, json_int(attributes, "COLOR_0", name), _COLOURS), name)
-    for each in (normals, colours):
+    if "TEXCOORD_0" in attributes:
+        uv = _scaled(read_accessor(container, json_int(attributes, "TEXCOORD_0", name), _UVS), name)
+    for each in (normals, colours, uv):
         if each is not None and len(each) != len(positions):
             raise FormatError(f"{name}: attributes differ in length", got=len(each), expected=len(positions))
-    return Primitive(_values(positions, name), _faces(container, primitive, len(positions), name), normals, colours)
+    material = json_int(primitive, "material", name) if "material" in primitive else -1
+    faces = _faces(container, primitive, len(positions), name)
+    return Primitive(_values(positions, name), faces, normals, colours, uv, material)
 
 
 def _values(values: Shaped[np.ndarray, "n c"], name: str) -> Float32[np.ndarray, "n c"]:
@@ -106,8 +115,14 @@ def _faces(container: GlbContainer, primitive: Any, n_vertices: int, name: str) 
 
 
 def _colours(values: Shaped[np.ndarray, "n c"], name: str) -> Float32[np.ndarray, "n 3"]:
+    colours: Float32[np.ndarray, "n 3"] = np.clip(_scaled(values[:, :3], name), 0, 1)
+    return colours
+
+
+def _scaled(values: Shaped[np.ndarray, "n c"], name: str) -> Float32[np.ndarray, "n c"]:
+    """Return floats as they are, and whole numbers as shares of their largest value."""
     largest = 1.0 if values.dtype.kind == "f" else float(np.iinfo(values.dtype).max)
-    return _values(np.clip(values[:, :3] / np.float32(largest), 0, 1), name)
+    return _values(values / np.float32(largest), name)
 
 
 def linear_from_srgb(encoded: Float64[np.ndarray, "*shape"]) -> Float64[np.ndarray, "*shape"]:

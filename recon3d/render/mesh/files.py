@@ -1,4 +1,4 @@
-"""Meshes in files: GLB and PLY."""
+"""Meshes in files: GLB, PLY and, to read, OBJ."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from recon3d.core.errors import FormatError, UsageError
 from recon3d.formats.glb import MeshArrays, read_glb, write_glb
 from recon3d.formats.ply import Ply, read_ply, write_ply
 from recon3d.render.mesh.types import Mesh
+from recon3d.render.mesh.wavefront import load_obj
 
 _SUFFIXES = (".glb", ".ply")
 _POSITION, _NORMAL, _COLOUR = ("x", "y", "z"), ("nx", "ny", "nz"), ("red", "green", "blue")
@@ -20,7 +21,8 @@ def save_mesh(path: Path, mesh: Mesh) -> None:
     """Write a mesh atomically.
 
     Args:
-        path: ends in .glb (turned to glTF's y-up axes, colours linear) or .ply (world axes, sRGB bytes).
+        path: ends in .glb (turned to glTF's y-up axes, colours linear, with UVs and material) or .ply (world axes, sRGB
+            bytes, without).
         mesh: the mesh.
 
     Raises:
@@ -28,7 +30,7 @@ def save_mesh(path: Path, mesh: Mesh) -> None:
     """
     path = Path(path)
     if _suffix(path) == ".glb":
-        write_glb(path, MeshArrays(mesh.vertices, mesh.faces, mesh.normals, mesh.rgb))
+        write_glb(path, MeshArrays(**vars(mesh)))
         return
     if not all(np.isfinite(value).all() for value in (mesh.vertices, mesh.normals) if value is not None):
         raise UsageError(f"cannot write {path}", got="numbers that are not finite", expected="finite vertices, normals")
@@ -40,24 +42,31 @@ def save_mesh(path: Path, mesh: Mesh) -> None:
     write_ply(path, columns, mesh.faces)
 
 
-def load_mesh(path: Path) -> Mesh:
+def load_mesh(path: Path, *, with_material: bool = True) -> Mesh:
     """Read a mesh.
 
+    Faces without area are kept; nothing draws them. A mesh of several materials is read without one, and textures
+    without UVs are left out, both with a warning.
+
     Args:
-        path: a .glb file, or a .ply file of vertices and triangles.
+        path: a .glb file, a .ply file of vertices and triangles, or an .obj file, whose material file and textures must
+            lie in its folder.
+        with_material: also read the material and its textures.
 
     Returns:
-        The mesh in world axes.
+        The mesh: a GLB in world axes, the others in those of their file.
 
     Raises:
         UsageError: another ending.
-        InputError: the file cannot be opened.
-        FormatError: it is not valid.
+        InputError: the file, or one that it names, cannot be opened.
+        FormatError: one is not valid, too large, or named outside the folder.
     """
     path = Path(path)
-    if _suffix(path) == ".glb":
-        arrays = read_glb(path)
-        return Mesh(arrays.vertices, arrays.faces, arrays.normals, arrays.rgb)
+    suffix = _suffix(path, (*_SUFFIXES, ".obj"))
+    if suffix == ".obj":
+        return load_obj(path, with_material)
+    if suffix == ".glb":
+        return Mesh(**vars(read_glb(path, with_material=with_material)))
     ply = read_ply(path)
     vertices = _columns(ply, _POSITION, str(path))
     normals = _columns(ply, _NORMAL, str(path)) if ply.vertices.keys() >= set(_NORMAL) else None
@@ -69,11 +78,10 @@ def load_mesh(path: Path) -> Mesh:
     return Mesh(vertices, ply.triangles().astype(np.int32), normals, rgb)
 
 
-def _suffix(path: Path) -> str:
-    if path.suffix.lower() not in _SUFFIXES:
-        raise UsageError(
-            f"{path} names no kind of mesh", got=path.suffix or "no ending", expected=" or ".join(_SUFFIXES)
-        )
+def _suffix(path: Path, known: tuple[str, ...] = _SUFFIXES) -> str:
+    if path.suffix.lower() not in known:
+        got = path.suffix or "no ending"
+        raise UsageError(f"{path} names no kind of mesh", got=got, expected=" or ".join(known))
     return path.suffix.lower()
 
 
