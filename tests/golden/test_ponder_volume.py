@@ -158,7 +158,8 @@ def test_jittered_samples(path: Path, precision: Precision) -> None:
         n = golden.arrays[f"{kind}/spacing_starts"].shape[1]
         edges = even_edges(len(near), n, like=near, jitter=golden[f"{kind}/t_rand"])
         assert_same(edges[:, :-1], golden.arrays[f"{kind}/spacing_starts"], precision.values)
-        assert_same(edges[:, 1:], golden.arrays[f"{kind}/spacing_ends"], precision.values) if kind[-1] == "n" else None
+        if f"{kind}/spacing_ends" in golden.arrays:
+            assert_same(edges[:, 1:], golden.arrays[f"{kind}/spacing_ends"], precision.values)
     t = Spacing(near, far).distances(even_edges(len(near), n, like=near, jitter=golden["uniform_train/t_rand"]))
     assert_same(t[:, :-1], golden.arrays["uniform_train/starts"], precision.values)
     assert_same(t.diff(dim=1), golden.arrays["uniform_train/deltas"], precision.values)
@@ -306,9 +307,8 @@ def test_packed_opacities_and_what_is_visible(path: Path, precision: Precision) 
     found = weights_from_alpha(golden["alpha_in"], packing)
     assert_same(found.weights, golden.arrays["alpha_weights"], precision.values)
     assert_same(found.transmittance, golden.arrays["alpha_trans"], precision.values)
-    dense = weights_from_density(golden["sigmas"], golden["t_ends"] - golden["t_starts"], packing)
     limits = {"early_stop": float(golden.arrays["vis_eps"]), "alpha_threshold": float(golden.arrays["vis_alpha_thre"])}
-    assert np.array_equal(visible(dense, **limits).numpy(), golden.arrays["visible"])
+    assert np.array_equal(visible(found, **limits).numpy(), golden.arrays["visible"])
 
 
 @both
@@ -339,17 +339,42 @@ def test_an_update_of_the_occupancy(path: Path, precision: Precision) -> None:
     assert np.array_equal(after.occupied[0].numpy(), golden.arrays["ema/binary"])
 
 
-@both
+def twice(golden: Golden, points: np.ndarray) -> dict[str, Tensor]:
+    """Values at some of the points, and first and second gradients."""
+    keep = torch.from_numpy(points)
+    volume, places = golden.leaf("volume"), golden["points"][keep].requires_grad_()
+    out = trilinear(volume, places[None])[0]
+    by_volume, by_points = torch.autograd.grad(
+        (out * golden["grad_out"].mT[keep]).sum(), (volume, places), create_graph=True
+    )
+    again = torch.autograd.grad((by_points * golden["second_vec"][keep]).sum(), (volume, places))
+    return {
+        "out": out,
+        "grad_volume": by_volume,
+        "grad_points": by_points,
+        "second_grad_volume": again[0],
+        "second_grad_points": again[1],
+    }
+
+
 @of_kind("trilinear*.npz")
-def test_trilinear_twice(path: Path, precision: Precision) -> None:
-    golden = Golden(path, precision)
-    volume, points = golden.leaf("volume"), golden.leaf("points")
-    out = trilinear(volume, points[None])[0].mT
-    assert_same(out, golden.arrays["out"], precision.values)
-    by_volume, by_points = torch.autograd.grad((out * golden["grad_out"]).sum(), (volume, points), create_graph=True)
+def test_trilinear_twice(path: Path) -> None:
+    golden = Golden(path, WIDE)
     smooth = slice(1, None)  # point 0 lies on a corner
-    assert_same(by_volume, golden.arrays["grad_volume"], precision.values)
-    assert_same(by_points[smooth], golden.arrays["grad_points"][smooth], precision.values)
-    second = torch.autograd.grad((by_points * golden["second_vec"]).sum(), (volume, points))
-    assert_same(second[1][smooth], golden.arrays["second_grad_points"][smooth], precision.values)
-    assert_same(second[0], golden.arrays["second_grad_volume"], precision.values)
+    every = np.ones(len(golden.arrays["points"]), bool)
+    for name, got in twice(golden, every).items():
+        want = golden.arrays[name].T if name == "out" else golden.arrays[name]
+        here = smooth if name.endswith("points") else slice(None)
+        assert_same(got[here], want[here], WIDE.values)
+
+
+@of_kind("trilinear*.npz")
+def test_trilinear_twice_in_float32(path: Path) -> None:
+    """Against the float64 result, which the test above holds, without points that float32 moves across a node plane."""
+    golden = load(path)
+    nodes = 0.5 * (golden["points"] + 1.0) * (np.array(golden["volume"].shape[:1:-1]) - 1)
+    inside_a_cell = (np.abs(nodes - np.rint(nodes)) > 1e-5).all(1)
+    assert inside_a_cell.mean() > 0.9
+    exact = twice(Golden(path, WIDE), inside_a_cell)
+    for name, got in twice(Golden(path, NARROW), inside_a_cell).items():
+        assert_same(got, exact[name].detach().numpy(), NARROW.values)

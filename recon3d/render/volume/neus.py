@@ -73,7 +73,9 @@ def section_alphas(
 def _crossing(before: Tensor, after: Tensor, inv_s: Tensor | float, eps: float) -> Tensor:
     """Return the share of the logistic distribution up to ``before`` that lies above ``after``."""
     first, second = torch.sigmoid(before * inv_s), torch.sigmoid(after * inv_s)
-    return (first - second + eps) / (first + eps)
+    # Far outside both are almost one; their complements keep the digits that the difference is made of.
+    beyond = torch.sigmoid(-after * inv_s) - torch.sigmoid(-before * inv_s)
+    return (torch.where(after > 0, beyond, first - second) + eps) / (first + eps)
 
 
 def laplace_density(
