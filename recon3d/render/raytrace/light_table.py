@@ -7,7 +7,7 @@ from typing import NamedTuple, no_type_check
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Float64, Int32
+from jaxtyping import Float32, Float64
 
 from recon3d.core.kernels import kernel
 from recon3d.render.raytrace.random_numbers import number
@@ -22,18 +22,15 @@ class LightTable(NamedTuple):
     """The map of an :class:`~recon3d.render.shading.light_sampling.EnvironmentSampler`, whose density it keeps.
 
     Args:
-        radiance: of the pixels, ``[h,w,3]``.
-        density: of the directions in the pixels, per solid angle, ``[h,w]``.
-        chance: of a pixel to be kept when an alias table is drawn from, ``[h w]``.
-        other: the pixel that is drawn instead, ``[h w]``.
+        radiance: of the pixels, and the density per solid angle of the directions in them, ``[h,w,4]``.
+        chance: of a pixel to be kept when an alias table is drawn from, and as bits the pixel that is drawn instead,
+            ``[p,2]``.
         edges: cosines of the polar angles between the rows, ``[h+1]``.
         rotation: from the map's frame into the world, ``[3,3]``.
     """
 
-    radiance: Float32[np.ndarray, "h w 3"]
-    density: Float32[np.ndarray, "h w"]
-    chance: Float32[np.ndarray, " p"]
-    other: Int32[np.ndarray, " p"]
+    radiance: Float32[np.ndarray, "h w 4"]
+    chance: Float32[np.ndarray, "p 2"]
     edges: Float64[np.ndarray, " e"]
     rotation: Float32[np.ndarray, "3 3"]
 
@@ -42,14 +39,14 @@ def light_table(sampler: EnvironmentSampler) -> LightTable:
     """Return the table of a sampler."""
     env = sampler.env
     with torch.no_grad():
-        centres = env.directions() @ env.rotation.mT
-        density = np.ascontiguousarray(sampler.pdf(centres).numpy(), np.float32)
-        weights = (torch.from_numpy(density).double() * env.solid_angles().double()).numpy().reshape(-1)
-        radiance, rotation = (np.ascontiguousarray(one.numpy(), np.float32) for one in (env.radiance, env.rotation))
+        density = sampler.pdf(env.directions() @ env.rotation.mT)
+        weights = (density.double() * env.solid_angles().double()).numpy().reshape(-1)
+        radiance = np.ascontiguousarray(torch.cat([env.radiance, density[..., None]], -1).numpy(), np.float32)
+        rotation = np.ascontiguousarray(env.rotation.numpy(), np.float32)
     chance, other = np.ones(len(weights), np.float32), np.arange(len(weights), dtype=np.int32)
     _fill_alias(weights * (len(weights) / weights.sum()), chance, other)
     edges = np.cos(np.arange(env.height + 1) * (math.pi / env.height))
-    return LightTable(radiance, density, chance, other, edges, rotation)
+    return LightTable(radiance, np.stack([chance, other.view(np.float32)], axis=1), edges, rotation)
 
 
 @kernel(order="written")
@@ -98,32 +95,42 @@ def _bilinear(radiance, y, x):
 @kernel(order="written", inline=True)
 @no_type_check
 def draw_light(table, which, inside):
-    """Return a direction of the world, its radiance and its density, from two times 64 random bits."""
-    radiance, density, chance, other, edges, rotation = table
+    """Return a direction of the world from two times 64 random bits, and its row, column and z in the map."""
+    radiance, chance, edges, rotation = table
     height, width = radiance.shape[0], radiance.shape[1]
     pixel = np.int64(((which >> np.uint64(32)) * np.uint64(height * width)) >> np.uint64(32))
-    if np.float32(which & _LOW) * np.float32(2.0**-32) >= chance[pixel]:
-        pixel = np.int64(other[pixel])
+    if np.float32(which & _LOW) * np.float32(2.0**-32) >= chance[pixel, 0]:
+        pixel = np.int64(chance[pixel, 1:].view(np.int32)[0])
     y, x = pixel // width, pixel % width
     z = edges[y] + (edges[y + 1] - edges[y]) * np.float64(number(inside))
-    column = np.float64(x) + np.float64(number(inside << np.uint64(32)))
-    phi = math.pi - column * (2.0 * math.pi / width)
-    flat = math.sqrt(max(1.0 - z * z, 0.0))
-    own = np.float32(flat * math.cos(phi)), np.float32(flat * math.sin(phi)), np.float32(z)
-    light = _bilinear(radiance, math.acos(min(max(z, -1.0), 1.0)) * height / math.pi - 0.5, column - 0.5)
+    column = np.float32(x) + number(inside << np.uint64(32))
+    phi = _PI - column * (np.float32(2.0) * _PI / np.float32(width))
+    flat = np.float32(math.sqrt(max(1.0 - z * z, 0.0)))
+    own = flat * np.float32(math.cos(phi)), flat * np.float32(math.sin(phi)), np.float32(z)
     way = (
         rotation[0, 0] * own[0] + rotation[0, 1] * own[1] + rotation[0, 2] * own[2],
         rotation[1, 0] * own[0] + rotation[1, 1] * own[1] + rotation[1, 2] * own[2],
         rotation[2, 0] * own[0] + rotation[2, 1] * own[1] + rotation[2, 2] * own[2],
     )
-    return way, light, density[y, x]
+    return way, y, column, np.float32(z)
+
+
+@kernel(order="written", inline=True)
+@no_type_check
+def drawn_radiance(table, y, column, z):
+    """Return radiance and density of a direction that was drawn."""
+    radiance = table[0]
+    height = radiance.shape[0]
+    line = np.float32(math.acos(min(max(z, np.float32(-1.0)), np.float32(1.0)))) * (np.float32(height) / _PI)
+    light = _bilinear(radiance, line - np.float32(0.5), column - np.float32(0.5))
+    return light, radiance[y, min(int(column), radiance.shape[1] - 1), 3]
 
 
 @kernel(order="written", inline=True)
 @no_type_check
 def light_from(table, way):
     """Return radiance and density of a direction of any length."""
-    radiance, density, _, _, _, rotation = table
+    radiance, _, _, rotation = table
     height, width = radiance.shape[0], radiance.shape[1]
     x = rotation[0, 0] * way[0] + rotation[1, 0] * way[1] + rotation[2, 0] * way[2]
     y = rotation[0, 1] * way[0] + rotation[1, 1] * way[1] + rotation[2, 1] * way[2]
@@ -131,7 +138,7 @@ def light_from(table, way):
     line = np.float32(math.atan2(np.float32(math.sqrt(x * x + y * y)), z)) * (np.float32(height) / _PI)
     column = (_PI - np.float32(math.atan2(y, x))) * (np.float32(width) / (np.float32(2.0) * _PI))
     light = _bilinear(radiance, line - np.float32(0.5), column - np.float32(0.5))
-    return light, density[min(max(int(line), 0), height - 1), (int(column) + width) % width]
+    return light, radiance[min(max(int(line), 0), height - 1), (int(column) + width) % width, 3]
 
 
 @kernel(order="written")

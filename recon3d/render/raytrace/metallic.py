@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float32, UInt64
 
 from recon3d.core.kernels import kernel
-from recon3d.render.raytrace.light_table import LightTable, draw_light
+from recon3d.render.raytrace.light_table import LightTable, draw_light, drawn_radiance
 from recon3d.render.raytrace.random_numbers import draw, number
 from recon3d.render.raytrace.shade import Shaded
 from recon3d.render.raytrace.surfaces import Surface
@@ -239,9 +239,12 @@ def _gather_light(places, material, table, keys, dimension, ways, lights):
         wi = row(wis, i)
         if wi[2] <= np.float32(MIN_COS):
             continue
-        way, radiance, density = draw_light(table, draw(keys[i], dimension), draw(keys[i], dimension + 1))
+        way, y, column, z = draw_light(table, draw(keys[i], dimension), draw(keys[i], dimension + 1))
         wo = dot(_frame_row(frame, i, 0), way), dot(_frame_row(frame, i, 1), way), dot(_frame_row(frame, i, 2), way)
-        if wo[2] <= np.float32(MIN_COS) or density <= _ZERO or dot(row(flat, i), way) <= _ZERO:
+        if wo[2] <= np.float32(MIN_COS) or dot(row(flat, i), way) <= _ZERO:
+            continue
+        radiance, density = drawn_radiance(table, y, column, z)
+        if density <= _ZERO:
             continue
         value, own = _scatter(row(base, i), roughness[i], metallic[i], flags, wi, wo)
         ratio = own / density

@@ -176,7 +176,7 @@ class Tracer:
         shaded: Shaded,
     ) -> None:
         """Add the light that was drawn from the environment, where nothing shades it."""
-        lit = np.flatnonzero(shaded.light.max(axis=1) > 0)
+        lit = np.flatnonzero(_largest(shaded.light) > 0)
         if not len(lit):
             return
         ways, origins = shaded.light_way[lit], np.empty((len(lit), 3), np.float32)
@@ -209,13 +209,19 @@ class Tracer:
     ) -> Int64[np.ndarray, " m"]:
         """Multiply what paths carry by the weights of their next segments, and return those that go on."""
         carried *= shaded.weight
-        most = carried.max(axis=1)
+        most = _largest(carried)
         if options.russian_roulette_depth is None or vertex < options.russian_roulette_depth:
             return np.flatnonzero(most > 0)
         chance = np.minimum(most, np.float32(0.95))
         keep = np.flatnonzero((most > 0) & (draw < chance))
         carried[keep] /= chance[keep, None]
         return keep
+
+
+def _largest(colours: Float32[np.ndarray, "n 3"]) -> Float32[np.ndarray, " n"]:
+    """Return the largest channels; numpy is slow along a short axis."""
+    largest: Float32[np.ndarray, " n"] = np.maximum(np.maximum(colours[:, 0], colours[:, 1]), colours[:, 2])
+    return largest
 
 
 def _draws(keys: UInt64[np.ndarray, " n"], dimension: int, count: int) -> Float32[np.ndarray, "n d"]:

@@ -10,7 +10,7 @@ import torch
 from ray_scenes import constant_light, lumpy_light, sphere
 
 from recon3d.core.kernels import kernel
-from recon3d.render.raytrace.light_table import draw_light, light_table, lights_from
+from recon3d.render.raytrace.light_table import draw_light, drawn_radiance, light_table, lights_from
 from recon3d.render.raytrace.metallic import Metallic, _direction, _scatter, as_metallic, shade_metallic
 from recon3d.render.raytrace.random_numbers import draw, path_keys, uniforms
 from recon3d.render.raytrace.scene import RenderObject
@@ -43,7 +43,8 @@ def directions_of(base, roughness, metallic, flags, wi, numbers, out):
 @no_type_check
 def draw_lights(table, keys, ways, lights, densities):
     for i in range(len(keys)):
-        way, light, densities[i] = draw_light(table, draw(keys[i], 0), draw(keys[i], 1))
+        way, y, column, z = draw_light(table, draw(keys[i], 0), draw(keys[i], 1))
+        light, densities[i] = drawn_radiance(table, y, column, z)
         set_row(ways, i, way)
         set_row(lights, i, light)
 
