@@ -69,10 +69,10 @@ def serve(contents: Contents, port: int, browser: bool, tell: Callable[[str], No
         UsageError: the port cannot be had.
     """
     server, listener, address = make_server(contents, port)
-    tell(address)
-    if browser:
-        webbrowser.open(address)  # the socket listens already: a quick browser waits in its queue
     try:
+        tell(address)
+        if browser:
+            webbrowser.open(address)  # the socket listens already: a quick browser waits in its queue
         server.run(sockets=[listener])
     except KeyboardInterrupt:
         pass  # the usual way to end it; uvicorn has closed its connections

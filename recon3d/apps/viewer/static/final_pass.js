@@ -37,11 +37,14 @@ void main() {
   if (space == 0 || space == 3) {
     shown = vec4(c.rgb + behind * background, 1.0);
   } else if (space == 1) {
-    vec2 pixel = vec2(uv.x, 1.0 - uv.y) * imageSize;
-    vec3 ray = worldFromCamera * vec3((pixel - K.zw) / K.xy, 1.0);
-    vec3 back = pow(background, vec3(2.2)) / exposure;
-    if (sky > 0.0) back = textureLod(prefiltered, environmentFromWorld * ray, 0.0).rgb;
-    shown = vec4(srgbFromLinear(toneCurve(exposure * (c.rgb + behind * back), curve)), 1.0);
+    if (sky > 0.0) {
+      vec2 pixel = vec2(uv.x, 1.0 - uv.y) * imageSize;
+      vec3 ray = worldFromCamera * vec3((pixel - K.zw) / K.xy, 1.0);
+      c.rgb += behind * textureLod(prefiltered, environmentFromWorld * ray, 0.0).rgb;
+      behind = 0.0;
+    }
+    vec3 light = srgbFromLinear(toneCurve(exposure * c.rgb / max(1.0 - behind, 1e-4), curve));
+    shown = vec4(mix(light, background, behind), 1.0); // the background is no light: no curve bends it
   } else if (space == 2) {
     shown = vec4(srgbFromLinear(clamp(c.rgb, 0.0, 1.0)) + behind * background, 1.0);
   } else {

@@ -5,7 +5,7 @@ import { send } from "./loader.js";
 import { length, subtract, toCamera } from "./math.js";
 
 export class Measure {
-  /** @param {import("./viewer.js").Viewer} viewer @param {any} contents @param {() => void} onScaled is called when lengths have changed */
+  /** @param {import("./viewer.js").Viewer} viewer @param {any} contents @param {(contents: any) => Promise<void>} onScaled is called when lengths have changed */
   constructor(viewer, contents, onScaled) {
     this.viewer = viewer;
     this.contents = contents;
@@ -106,7 +106,7 @@ export class Measure {
       const answer = await send("scale", { world: this.distance, metres });
       this.activate(false);
       toast(`All lengths were multiplied by ${factor}; the scene is metric now.`);
-      this.onScaled(answer.contents);
+      await this.onScaled(answer.contents);
     } catch (error) {
       toast(error.message, "error");
     }
