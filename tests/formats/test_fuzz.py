@@ -13,7 +13,20 @@ from recon3d.core.errors import FormatError
 
 N_MUTATIONS, N_NATIVE = 150, 40
 NAMES = ["PLY", "transforms.json", "trajectory.tum", "scene.json"]
-NAMES += ["splat PLY", "SPZ", "SPZ inside", "EXR", "EXR inside", "EXR runs", "GLB", "GLB tree", "mesh PLY"]
+NAMES += [
+    "splat PLY",
+    "SPZ",
+    "SPZ inside",
+    "EXR",
+    "EXR inside",
+    "EXR runs",
+    "EXR PIZ",
+    "EXR PIZ block",
+    "HDR",
+    "GLB",
+    "GLB tree",
+    "mesh PLY",
+]
 NAMES += [f"COLMAP {part}.{suffix}" for part in ("cameras", "images", "points3D") for suffix in ("bin", "txt")]
 
 NAMES += ["cameras.json", "subsets.json"]

@@ -75,7 +75,7 @@ def brdf_integral(
 def lookup_brdf(
     lut: Float[Tensor, "nv r 2"], nv: Float[Tensor, "..."], roughness: Float[Tensor, "..."]
 ) -> Float[Tensor, "... 2"]:
-    """Return A and B from a table, bilinear between its entries, ``[...,2]``.
+    """Return A and B from a table, bilinear between its entries and on past the outer ones, ``[...,2]``.
 
     Args:
         lut: of :func:`brdf_lut`.
@@ -83,9 +83,8 @@ def lookup_brdf(
         roughness: 0 to 1, ``[...]``.
     """
     size = len(lut)
-    row = (nv * size - 0.5).clamp(0, size - 1)
-    column = (roughness * size - 0.5).clamp(0, size - 1)
-    y, x = row.detach().floor().clamp_max(size - 2), column.detach().floor().clamp_max(size - 2)
+    row, column = nv * size - 0.5, roughness * size - 0.5
+    y, x = row.detach().floor().clamp(0, size - 2), column.detach().floor().clamp(0, size - 2)
     down, right = (row - y)[..., None], (column - x)[..., None]
     flat, start = lut.reshape(-1, 2).to(nv), y.long() * size + x.long()
     upper = torch.lerp(flat[start], flat[start + 1], right)
