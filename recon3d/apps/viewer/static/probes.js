@@ -13,7 +13,7 @@ const patch = (d, towards, cosine, softness) => {
 /** Radiance towards a direction of each probe. @type {Record<string, (d: number[]) => number[]>} */
 const RADIANCE = {
   studio: (d) => {
-    const key = 14 * patch(d, [0.55, 0.55, 0.63], 0.93, 0.008);
+    const key = 10 * patch(d, [0.55, 0.55, 0.63], 0.93, 0.008);
     const fill = 4 * patch(d, [-0.8, 0.3, 0.52], 0.9, 0.02);
     const rim = 7 * patch(d, [-0.2, -0.93, 0.3], 0.95, 0.008);
     const room = 0.18 + 0.14 * Math.max(d[2], 0);
