@@ -18,15 +18,15 @@ from torch import Tensor
 @lru_cache(maxsize=4)
 def why_not(device: torch.device) -> str:
     """Return why PyTorch3D cannot be used on a device; empty where it can, which the first call tries out."""
-    corner = torch.tensor([[[-9.0, -9.0, 1.0], [9.0, -9.0, 1.0], [-9.0, 9.0, 1.0]]], device=device)
     try:
         import_module("pytorch3d")
+        corner = torch.tensor([[[-9.0, -9.0, 1.0], [29.0, -9.0, 1.0], [-9.0, 29.0, 1.0]]], device=device)
         faces = torch.tensor([[0, 1, 2]], dtype=torch.int32, device=device)
         K = torch.tensor([[[2.0, 0.0, 2.0], [0.0, 2.0, 1.0], [0.0, 0.0, 1.0]]], device=device)
         found = select(corner, faces, K, (4, 2), 0.1)
     except ModuleNotFoundError as error:
         return f"{error.name} is not installed"
-    except (ImportError, OSError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+    except (ImportError, OSError, RuntimeError, AttributeError, AssertionError, TypeError, ValueError) as error:
         return f"{type(error).__name__}: {(str(error).splitlines() or ['no message'])[0]}"
     return "" if bool((found == 0).all()) else "it does not see a face that fills the picture"
 
