@@ -124,6 +124,7 @@ def test_an_interrupted_reconstruction_can_be_resumed(recon3d: Run, monkeypatch:
     [
         (MemoryError(), 6),
         (OSError(errno.ENOSPC, "No space left on device", "/full"), 6),
+        (OSError(errno.EROFS, "Read-only file system", "/ro"), 6),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 1),
     ],
 )

@@ -26,6 +26,8 @@ _PACKAGES = (
     "pillow",
     "pillow-heif",
     "av",
+    "fastapi",
+    "uvicorn",
     "rich",
     "tyro",
 )
