@@ -73,8 +73,9 @@ class Packing:
 
     def sum(self, values: Float[Tensor, "s *c"]) -> Float[Tensor, "r *c"]:
         """Return the sum of each ray's values; zero for a ray without samples. Differentiable to any order."""
-        start = values.new_zeros((self.n_rays, *values.shape[1:]))
-        return start.index_add(0, self.ray_indices, values)
+        flat = values.flatten(1) if values.ndim > 1 else values[:, None]
+        sums: Tensor = _Sum.apply(flat, self)  # type: ignore[no-untyped-call]
+        return sums.reshape(self.n_rays, *values.shape[1:])
 
     def running_sum(self, values: Float[Tensor, " s"]) -> Float[Tensor, " s"]:
         """Return each ray's sum up to and with every sample. Differentiable to any order."""
@@ -133,6 +134,34 @@ class PackedSamples:
         return PackedSamples(self.packing.selected(keep), self.starts[keep], self.ends[keep])
 
 
+class _Sum(torch.autograd.Function):
+    """Sums over the samples of each ray; the gradient of a sum goes to all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, packing: Packing) -> Tensor:
+        ctx.packing = packing
+        return segment_sums(values, packing)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        spread: Tensor = _Spread.apply(grads[0], ctx.packing)  # type: ignore[no-untyped-call]
+        return spread, None
+
+
+class _Spread(torch.autograd.Function):
+    """The value of its ray for every sample; the gradient is a sum."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, packing: Packing) -> Tensor:
+        ctx.packing = packing
+        return values[packing.ray_indices]
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        sums: Tensor = _Sum.apply(grads[0], ctx.packing)  # type: ignore[no-untyped-call]
+        return sums, None
+
+
 class _Recurrence(torch.autograd.Function):
     """A linear recurrence along each ray, whose gradient is one in the other direction.
 
@@ -173,9 +202,21 @@ def _shifted(values: Tensor, packing: Packing, reverse: bool) -> Tensor:
     return torch.where(last, 0.0, torch.nn.functional.pad(values[1:], (0, 1)))
 
 
+def segment_sums(values: Tensor, packing: Packing) -> Tensor:
+    """Return sums ``[r,c]`` of values ``[s,c]`` over each ray, in the order of its samples, without gradients."""
+    if _in_numba(values):
+        return packed_cpu.sums(values, packing.first, packing.counts)
+    start = values.new_zeros((packing.n_rays, values.shape[1]))
+    return start.index_add(0, packing.ray_indices, values)
+
+
+def _in_numba(values: Tensor) -> bool:
+    return values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
+
+
 def recur(factors: Tensor, terms: Tensor, packing: Packing, *, reverse: bool) -> Tensor:
     """Return :meth:`Packing.recurrence` without gradients, from the other end with ``reverse``."""
-    if terms.device.type == "cpu" and terms.dtype in (torch.float32, torch.float64):
+    if _in_numba(terms):
         return packed_cpu.recur(factors, terms, packing.first, packing.counts, reverse)
     return recur_by_doubling(factors, terms, packing, reverse=reverse)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recon3d.core.kernels import kernel, run_chunks
 
-_RAYS = 4096
+_RAYS = 512
 
 
 def recur(factors: Tensor, terms: Tensor, first: Tensor, counts: Tensor, reverse: bool) -> Tensor:
@@ -23,6 +23,28 @@ def recur(factors: Tensor, terms: Tensor, first: Tensor, counts: Tensor, reverse
 
     run_chunks(work, -(-n_rays // _RAYS))
     return out
+
+
+def sums(values: Tensor, first: Tensor, counts: Tensor) -> Tensor:
+    """Return sums ``[r,c]`` of values ``[s,c]`` over each ray."""
+    out = torch.zeros((len(first), values.shape[1]), dtype=values.dtype)
+    arrays = [value.detach().contiguous().numpy() for value in (values, first, counts)]
+    result, n_rays = out.numpy(), len(first)
+
+    def work(chunk: int) -> None:
+        _sums(*arrays, chunk * _RAYS, min((chunk + 1) * _RAYS, n_rays), result)
+
+    run_chunks(work, -(-n_rays // _RAYS))
+    return out
+
+
+@kernel(order="written")
+@no_type_check
+def _sums(values, first, counts, begin, end, out):
+    for ray in range(begin, end):
+        for at in range(first[ray], first[ray] + counts[ray]):
+            for channel in range(values.shape[1]):
+                out[ray, channel] += values[at, channel]
 
 
 @kernel(order="written")
