@@ -50,7 +50,7 @@ class SplatDepthOptions:
     kind: DepthKind = "surface"
     min_alpha: float = 0.5
     window: float = 0.05
-    min_agreement: float = 0.6
+    min_agreement: float = 0.4
     scale: float = 1.0
 
     def __post_init__(self) -> None:

@@ -43,7 +43,7 @@ def initial_gaussians(
         known = np.isfinite(normals).all(axis=1) & (np.linalg.norm(normals, axis=1) > 0.5)
         quats[known] = _turn_z_to(normals[known])
         log_scales[known, 2] += np.log(FLATNESS)
-    sh = (rgb / 255.0 - 0.5) / SH0
+    sh = (np.maximum(rgb, 1) / 255.0 - 0.5) / SH0  # a channel of 0 would get no gradient: colours are cut there
     logits = np.full(len(xyz), np.log(START_OPACITY / (1 - START_OPACITY)))
     means, quaternions, log_scale, opacity, colour = (
         torch.as_tensor(part.astype(np.float32)) for part in (xyz, quats, log_scales, logits, sh[:, None, :])

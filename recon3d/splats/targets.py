@@ -52,8 +52,11 @@ def make_targets(
     device: torch.device,
 ) -> tuple[Target, ...]:
     """Return all photos at ``shrink`` times their size."""
-    small = [resize(image, shrink) for image in images]
     small_masks = [None if mask is None else resize_mask(mask, shrink) for mask in masks]
+    small = [
+        resize(image, shrink) if mask is None or counts is None else _without_masked(image, mask, counts, shrink)
+        for image, mask, counts in zip(images, masks, small_masks, strict=True)
+    ]
     scaled = scale_cameras(cameras, [image.shape[:2] for image in small])
     tensors = scaled.torch(str(device))
     return tuple(
@@ -73,6 +76,21 @@ def resize(image: UInt8[np.ndarray, "h w *c"], shrink: float) -> UInt8[np.ndarra
     if (height, width) == image.shape[:2]:
         return image
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+
+
+def _without_masked(
+    image: UInt8[np.ndarray, "h w 3"],
+    mask: UInt8[np.ndarray, "h w"],
+    counts: UInt8[np.ndarray, "h2 w2"],
+    shrink: float,
+) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Return a reduced image whose pixels are means of what counts; black where a pixel does not count."""
+    size = counts.shape[::-1]
+    planes = [*np.moveaxis(image * (mask != 0)[..., None], -1, 0), mask != 0]
+    shares = [Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.BOX) for plane in planes]
+    red, green, blue, share = (np.asarray(one) for one in shares)
+    mean = np.stack([red, green, blue], axis=-1) / np.maximum(share, 1e-6)[..., None]
+    return np.where(counts[..., None] != 0, np.rint(mean), 0).clip(0, 255).astype(np.uint8)
 
 
 def resize_mask(mask: UInt8[np.ndarray, "h w"], shrink: float) -> UInt8[np.ndarray, "h2 w2"]:

@@ -27,11 +27,13 @@ def camera(size: int = 96) -> Cameras:
 def test_points_become_round_gaussians_of_their_colour_and_spacing() -> None:
     axis = np.arange(4) * 0.1
     xyz = np.stack(np.meshgrid(axis, axis, axis), axis=-1).reshape(-1, 3)
-    rgb = np.random.default_rng(0).integers(0, 256, (64, 3)).astype(np.uint8)
+    rgb = np.random.default_rng(0).integers(1, 256, (64, 3)).astype(np.uint8)
     found = initial_gaussians(xyz, rgb, None, (1e-3, 1.0))
     assert torch.allclose(found.scales, torch.full((64, 3), 0.1), rtol=1e-5)
     assert torch.allclose(found.opacities, torch.full((64,), START_OPACITY))
     assert torch.allclose(found.sh[:, 0] * SH0 + 0.5, torch.from_numpy(rgb / 255).float(), atol=1e-6)
+    black = initial_gaussians(xyz, np.zeros_like(rgb), None, (1e-3, 1.0))
+    assert (black.sh[:, 0] * SH0 + 0.5 > 0).all()  # colours at the cut would never become brighter
 
 
 @settings(max_examples=20)
