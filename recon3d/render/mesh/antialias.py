@@ -6,12 +6,11 @@ import torch
 from jaxtyping import Float, Int32, Int64
 from torch import Tensor
 
-from recon3d.core.errors import ShapeError
 from recon3d.render.gaussians.cameras import CameraTensors
 from recon3d.render.gaussians.checks import check_alike, check_shapes
 from recon3d.render.mesh.dispatch import MeshBackend, module_for
 from recon3d.render.mesh.edges import opposite_vertices
-from recon3d.render.mesh.fragments import Fragments
+from recon3d.render.mesh.fragments import Fragments, check_fragments
 from recon3d.render.mesh.rasterization import check_faces, points_in_cameras
 
 
@@ -57,9 +56,7 @@ def antialias(
     check_shapes({"image": (image, (*fragments.face.shape, None)), "vertices": (vertices, (None, 3))})
     check_alike({"image": image, "vertices": vertices, "cameras.cam_from_world": cameras.cam_from_world})
     check_faces(faces, len(vertices))
-    most = int(fragments.face.max())
-    if most >= len(faces):
-        raise ShapeError("the fragments name a face that is not there", got=most, expected=f"0..{len(faces) - 1}")
+    check_fragments(fragments, len(faces))
     if opposite is None:
         opposite = opposite_vertices(faces, len(vertices))
     check_shapes({"opposite": (opposite, (len(faces), 3))})

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from recon3d.core.kernels import run_chunks
 from recon3d.render.mesh.clipping import screen_triangles
-from recon3d.render.mesh.cpu_fragments import weigh, weigh_backward
+from recon3d.render.mesh.cpu_fragments import slopes, weigh, weigh_backward
 from recon3d.render.mesh.cpu_interpolation import interpolate_backward, interpolate_forward
 from recon3d.render.mesh.cpu_raster import nearest_faces
 from recon3d.render.mesh.cpu_silhouettes import silhouettes as find_silhouettes
@@ -72,6 +72,28 @@ def sample(
     """Return the values at UVs; see :func:`recon3d.render.mesh.cpu_texture.sample_forward`. Differentiable."""
     values: Tensor = _Sample.apply(texels, uv, sizes, lod, wrap)  # type: ignore[no-untyped-call]
     return values
+
+
+@torch.no_grad()
+def footprints(
+    uvs: Float[Tensor, "f 3 2"],
+    points_cam: Float[Tensor, "n v 3"],
+    faces: Int32[Tensor, "f 3"],
+    K: Float[Tensor, "n 3 3"],
+    face: Int32[Tensor, "n h w"],
+) -> Float[Tensor, "n h w 2 2"]:
+    """Return how UVs change from pixel to pixel; see :func:`recon3d.render.mesh.uv_footprint`."""
+    corners, points, indices, intrinsics, of_pixels = (
+        array(uvs),
+        _double(points_cam),
+        array(faces),
+        _double(K),
+        array(face),
+    )
+    found = np.empty((*of_pixels.shape, 2, 2), corners.dtype)
+    for camera in range(len(points)):
+        slopes(corners, points[camera], indices, intrinsics[camera], of_pixels[camera], found[camera])
+    return torch.from_numpy(found)
 
 
 @torch.no_grad()

@@ -43,6 +43,32 @@ def weigh(
     run_chunks(work, -(-face.shape[0] // _BAND))
 
 
+def slopes(
+    uvs: Float[np.ndarray, "f 3 2"],
+    points: Float64[np.ndarray, "v 3"],
+    faces: Int32[np.ndarray, "f 3"],
+    K: Float64[np.ndarray, "3 3"],
+    face: Int32[np.ndarray, "h w"],
+    footprint: Float[np.ndarray, "h w 2 2"],
+) -> None:
+    """Write how the UVs of one camera's pixels change along x and y; see :func:`recon3d.render.mesh.uv_footprint`.
+
+    Args:
+        uvs: of the corners of each face.
+        points: vertices in camera axes.
+        faces: vertex indices.
+        K: intrinsics in pixels.
+        face: the face of each pixel, -1 = none.
+        footprint: written; zeros where there is no face.
+    """
+
+    def work(band: int) -> None:
+        rows = slice(band * _BAND, (band + 1) * _BAND)
+        _slopes(uvs, points, faces, K, band * _BAND, face[rows], footprint[rows])
+
+    run_chunks(work, -(-face.shape[0] // _BAND))
+
+
 @kernel(order="written", inline=True)
 @no_type_check
 def _ray(K, x, y):
@@ -125,6 +151,35 @@ def weigh_backward(points, faces, K, face, by_barycentrics, by_depth, by_points,
             by_K[1, 1] -= by_dy * dy / K[1, 1]
             by_K[0, 2] -= by_dx / K[0, 0]
             by_K[1, 2] -= by_dy / K[1, 1]
+
+
+@kernel(order="written")
+@no_type_check
+def _slopes(uvs, points, faces, K, first_row, face, footprint):
+    for row in range(face.shape[0]):
+        for x in range(face.shape[1]):
+            f = face[row, x]
+            footprint[row, x, 0, 0] = footprint[row, x, 0, 1] = footprint[row, x, 1, 0] = footprint[row, x, 1, 1] = 0.0
+            if f < 0:
+                continue
+            a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+            dx, dy = _ray(K, x, first_row + row)
+            ax, ay = _flat(points, a, dx, dy)
+            bx, by = _flat(points, b, dx, dy)
+            cx, cy = _flat(points, c, dx, dy)
+            u, v, w = bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx
+            total = u + v + w
+            if total == 0.0:
+                continue
+            za, zb, zc = points[a, 2], points[b, 2], points[c, 2]
+            ux, vx, wx = zc * by - zb * cy, za * cy - zc * ay, zb * ay - za * by
+            uy, vy, wy = zb * cx - zc * bx, zc * ax - za * cx, za * bx - zb * ax
+            sum_x, sum_y = ux + vx + wx, uy + vy + wy
+            for k in range(2):
+                s, t, r = uvs[f, 0, k], uvs[f, 1, k], uvs[f, 2, k]
+                mean = (u * s + v * t + w * r) / total
+                footprint[row, x, k, 0] = (ux * s + vx * t + wx * r - mean * sum_x) / total / K[0, 0]
+                footprint[row, x, k, 1] = (uy * s + vy * t + wy * r - mean * sum_y) / total / K[1, 1]
 
 
 @kernel(order="written", inline=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Float, Int32
 from torch import Tensor
 
+from recon3d.core.errors import ShapeError
+
 
 @dataclass(frozen=True, eq=False)
 class Fragments:
@@ -27,3 +29,10 @@ class Fragments:
     def mask(self) -> Bool[Tensor, "n h w"]:
         """Where there is a face."""
         return self.face >= 0
+
+
+def check_fragments(fragments: Fragments, n_faces: int) -> None:
+    """Raise ShapeError where fragments name a face that a mesh of so many does not have."""
+    most = int(fragments.face.max()) if fragments.face.numel() else -1
+    if most >= n_faces:
+        raise ShapeError("the fragments name a face that is not there", got=most, expected=f"0..{n_faces - 1}")

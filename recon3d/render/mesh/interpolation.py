@@ -6,10 +6,9 @@ import torch
 from jaxtyping import Float, Int32
 from torch import Tensor
 
-from recon3d.core.errors import ShapeError
 from recon3d.render.gaussians.checks import check_alike, check_shapes
 from recon3d.render.mesh.dispatch import MeshBackend, module_for
-from recon3d.render.mesh.fragments import Fragments
+from recon3d.render.mesh.fragments import Fragments, check_fragments
 from recon3d.render.mesh.rasterization import check_faces
 
 
@@ -40,9 +39,7 @@ def interpolate(
     check_shapes({"attributes": (attributes, (None, None))})
     check_alike({"attributes": attributes, "fragments.barycentrics": fragments.barycentrics})
     check_faces(faces, len(attributes))
-    most = int(fragments.face.max()) if fragments.face.numel() else -1
-    if most >= len(faces):
-        raise ShapeError("the fragments name a face that is not there", got=most, expected=f"0..{len(faces) - 1}")
+    check_fragments(fragments, len(faces))
     home = module_for(backend, attributes)
     picture: Tensor = home.interpolate(attributes, faces, fragments.face, fragments.barycentrics)
     return picture

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon3d.render.mesh.clipping import ScreenTriangles, screen_triangles
 from recon3d.render.mesh.reference_silhouettes import silhouettes as silhouettes
-from recon3d.render.mesh.reference_texture import sample as sample
+from recon3d.render.mesh.reference_texture import footprints as footprints, sample as sample
 
 _PAIRS = 1 << 20  # pairs of a triangle and a pixel that are looked at at once
 _ROUNDING = 1e-15  # of a cross product, relative to its terms; what is within it is computed without rounding

@@ -67,3 +67,32 @@ def _wrapped(index: Int64[Tensor, " m"], size: Int64[Tensor, " m"], wrap: int) -
         return index % size
     index = index % (2 * size)
     return torch.where(index < size, index, 2 * size - 1 - index)
+
+
+@torch.no_grad()
+def footprints(
+    uvs: Float[Tensor, "f 3 2"],
+    points_cam: Float[Tensor, "n v 3"],
+    faces: Int32[Tensor, "f 3"],
+    K: Float[Tensor, "n 3 3"],
+    face: Int32[Tensor, "n h w"],
+) -> Float[Tensor, "n h w 2 2"]:
+    """Return how UVs change from pixel to pixel; see :func:`recon3d.render.mesh.uv_footprint`."""
+    camera, row, column = torch.nonzero(face >= 0, as_tuple=True)
+    found = face[camera, row, column].long()
+    at = points_cam[camera[:, None], faces[found].long()].double()
+    intrinsics = K.double()[camera]
+    focal = torch.diagonal(intrinsics, dim1=1, dim2=2)[:, :2]
+    ray = (torch.stack([column, row], 1).double() + 0.5 - intrinsics[:, :2, 2]) / focal
+    z = at[..., 2]
+    x, y = (at[..., :2] - at[..., 2:] * ray[:, None]).unbind(-1)
+    j, k = [1, 2, 0], [2, 0, 1]
+    areas = x[:, j] * y[:, k] - y[:, j] * x[:, k]
+    by_ray = torch.stack([z[:, k] * y[:, j] - z[:, j] * y[:, k], z[:, j] * x[:, k] - z[:, k] * x[:, j]], -1)
+    total = areas.sum(1)
+    safe = torch.where(total == 0, 1, total)[:, None, None]
+    change = (by_ray - areas[..., None] / safe * by_ray.sum(1, keepdim=True)) / safe
+    slopes = torch.einsum("mca,mcp->map", uvs.double()[found], change) / focal[:, None]
+    picture = slopes.new_zeros(*face.shape, 2, 2)
+    picture[camera, row, column] = torch.where((total == 0)[:, None, None], 0, slopes)
+    return picture.to(uvs.dtype)

@@ -13,8 +13,8 @@ from recon3d.core.errors import ShapeError, UsageError
 from recon3d.render.gaussians.cameras import CameraTensors
 from recon3d.render.gaussians.checks import check_alike, check_finite, check_shapes
 from recon3d.render.mesh.dispatch import MeshBackend, module_for
-from recon3d.render.mesh.fragments import Fragments
-from recon3d.render.mesh.rasterization import points_in_cameras
+from recon3d.render.mesh.fragments import Fragments, check_fragments
+from recon3d.render.mesh.rasterization import check_faces, points_in_cameras
 
 Wrap = Literal["repeat", "clamp", "mirror"]
 WRAPS: tuple[Wrap, ...] = ("repeat", "clamp", "mirror")
@@ -134,6 +134,8 @@ def uv_footprint(
     vertices: Float[Tensor, "v 3"],
     faces: Int32[Tensor, "f 3"],
     cameras: CameraTensors,
+    *,
+    backend: MeshBackend = "auto",
 ) -> Float[Tensor, "n h w 2 2"]:
     """Return how UVs change from pixel to pixel, for :meth:`Texture.sample`; no gradient.
 
@@ -143,31 +145,19 @@ def uv_footprint(
         vertices: positions in the world, as they were rasterised.
         faces: vertex indices.
         cameras: as they were rasterised for.
+        backend: ``auto``, ``numba`` (CPU) or ``torch``.
 
     Returns:
         Derivatives of u and v (rows) by x and y in pixels (columns); zeros where there is no face.
 
     Raises:
-        ShapeError: a tensor has the wrong shape.
+        ShapeError: a tensor has the wrong shape, or a face is not there.
+        UsageError: type or device differ.
     """
     check_shapes({"uvs": (uvs, (len(faces), 3, 2)), "vertices": (vertices, (None, 3)), "faces": (faces, (None, 3))})
-    camera, row, column = torch.nonzero(fragments.mask, as_tuple=True)
-    face = fragments.face[camera, row, column].long()
-    at = points_in_cameras(vertices, cameras.cam_from_world)[camera[:, None], faces[face].long()].double()
-    weights = fragments.barycentrics[camera, row, column].double()
-    K = cameras.K.double()[camera]
-    focal = torch.diagonal(K, dim1=1, dim2=2)[:, :2]
-    ray = (torch.stack([column, row], 1).double() + 0.5 - K[:, :2, 2]) / focal
-    z = at[..., 2]
-    x, y = (at[..., :2] - at[..., 2:] * ray[:, None]).unbind(-1)
-    j, k = [1, 2, 0], [2, 0, 1]
-    areas = x[:, j] * y[:, k] - y[:, j] * x[:, k]
-    by_ray = torch.stack([z[:, k] * y[:, j] - z[:, j] * y[:, k], z[:, j] * x[:, k] - z[:, k] * x[:, j]], -1)
-    total = areas.sum(1)
-    change = (by_ray - weights[..., None] * by_ray.sum(1, keepdim=True)) / torch.where(total == 0, 1, total)[
-        :, None, None
-    ]
-    found = torch.einsum("mca,mcp->map", uvs.double()[face], change) / focal[:, None]
-    footprint = found.new_zeros(*fragments.face.shape, 2, 2)
-    footprint[camera, row, column] = torch.where((total == 0)[:, None, None], 0, found)
-    return footprint.to(uvs.dtype)
+    check_alike({"uvs": uvs, "vertices": vertices, "cameras.K": cameras.K})
+    check_faces(faces, len(vertices))
+    check_fragments(fragments, len(faces))
+    points = points_in_cameras(vertices, cameras.cam_from_world)
+    found: Tensor = module_for(backend, vertices).footprints(uvs, points, faces, cameras.K, fragments.face)
+    return found

@@ -110,13 +110,14 @@ def test_a_texture_seen_from_afar_is_its_mean_and_does_not_flicker() -> None:
     assert texture.sample(uv).std() > 0.2
 
 
-def test_the_footprint_is_the_change_from_pixel_to_pixel() -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_footprint_is_the_change_from_pixel_to_pixel(backend: Any) -> None:
     """By differences between renderings with the principal point moved by a little."""
     vertices, faces = triangle_soup(4, 12, 4)
     uvs = torch.rand(4, 3, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     cameras = small_cameras(2)
     seen = rasterize_mesh(vertices, faces, cameras)
-    footprint = uv_footprint(uvs, seen, vertices, faces, cameras)
+    footprint = uv_footprint(uvs, seen, vertices, faces, cameras, backend=backend)
     assert not footprint[~seen.mask].any()
     step = 1e-4
     for axis in range(2):
