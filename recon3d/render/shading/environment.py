@@ -102,10 +102,11 @@ class Environment:
             directions: of any positive length, ``[...,3]``.
         """
         x, y, z = (directions @ self.rotation).unbind(-1)
-        flat = torch.hypot(x, y)
-        pole = flat <= 1e-12
+        pole = x * x + y * y <= 1e-24  # where neither angle has a derivative
+        side = torch.where(pole, 1.0, x)
+        flat = torch.where(pole, 0.0, torch.hypot(side, y))
         theta = torch.atan2(flat, torch.where(pole & (z == 0), 1.0, z))
-        phi = torch.atan2(y, torch.where(pole, 1.0, x))
+        phi = torch.atan2(y, side)
         row = theta * (self.height / math.pi) - 0.5
         return row, (math.pi - phi) * (self.width / (2 * math.pi)) - 0.5
 

@@ -18,7 +18,7 @@ from recon3d.render.shading.frames import reflect
 from recon3d.render.shading.prefilter import PrefilteredEnvironment
 
 Visibility = Literal["correlated", "schlick"]
-_SAMPLES = 256
+_SAMPLES = 512
 _CHUNK = 1 << 21
 _MAX_SIZE = 1024
 
@@ -28,7 +28,7 @@ def brdf_lut(size: int = 128, visibility: Visibility = "correlated") -> Float[Te
     """Return A and B of ``integral D V F (n.l) dl = F0 A + B`` with Schlick's F, ``[size,size,2]``, float32.
 
     Entry ``(i, j)`` belongs to ``n.v = (i + 0.5) / size`` and ``roughness = (j + 0.5) / size``. The integral runs over
-    256 Hammersley points drawn as visible normals. The table is kept for the next call; do not write into it.
+    512 Hammersley points drawn as visible normals. The table is kept for the next call; do not write into it.
 
     Args:
         size: entries along both axes, 2 to 1024.

@@ -70,9 +70,10 @@ def linear_from_srgb(rgb: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 
 
 def light_maps(radiance: Float[Tensor, "... 3"]) -> tuple[Float[Tensor, "... 3"], Float[Tensor, "... 3"]]:
-    """Return the two views of a light that NeAR's tokenizer reads, each about -1 to 1, ``[...,3]``.
+    """Return the two views of a light that NeAR's tokenizer reads, ``[...,3]``.
 
-    The first is Reinhard's extended curve with white at 16, then sRGB; the second is logarithmic up to 100.
+    The first is Reinhard's extended curve with white at 16, then sRGB, from -1 to 1; the second is logarithmic, -1 at
+    black and 0 at a radiance of 100.
     """
     display = radiance * (1 + radiance / _WHITE**2) / (1 + radiance)
     return 2 * srgb_from_linear(display) - 1, torch.log1p(10 * radiance) / math.log(1001) - 1

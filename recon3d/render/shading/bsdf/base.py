@@ -25,7 +25,7 @@ class Bsdf(ABC):
 
     ``wi`` points to the viewer, ``wo`` to the light, both away from the surface and of unit length. Parameters are
     floats or tensors that broadcast over the rows: ``[...]`` for scalars and ``[...,3]`` for colours. Values are
-    linear RGB. ``eval`` and ``pdf`` are differentiable in the parameters and the directions.
+    linear RGB. ``eval`` is differentiable in the parameters and the directions.
     """
 
     def eval(self, wi: Float[Tensor, "... 3"], wo: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3"]:

@@ -91,4 +91,7 @@ class RoughDielectric(Bsdf):
         reflectance, cos_t = fresnel_dielectric(im, ior)
         eta = torch.where(im >= 0, ior, 1 / ior)
         refracted = channels(im / eta + cos_t) * m - wi / channels(eta)
-        return torch.where(channels(u[..., 2] < reflectance), reflect(wi, m), refracted)
+        mirrored = u[..., 2] < reflectance
+        wo = torch.where(channels(mirrored), reflect(wi, m), refracted)
+        lost = (wi[..., 2] * wo[..., 2] > 0) != mirrored  # a second bounce: on the horizon there is no light
+        return torch.where(channels(lost), wo.new_tensor([1.0, 0.0, 0.0]), wo)

@@ -43,8 +43,9 @@ class MetallicRoughness(Bsdf):
         clearcoat_roughness: as ``roughness``.
         anisotropy: 0 to 1, ``[...]``: alpha along x grows from alpha to 1 with its square (KHR_materials_anisotropy).
         masking: ``correlated`` (as glTF) or ``separable``.
-        fresnel_diffuse: multiply the diffuse lobe by ``1 - F``, as in glTF's specification, so that no energy is made.
-            Without it the material is that of most real-time renderers, which split sums and irradiance shade.
+        fresnel_diffuse: multiply the diffuse lobe by ``1 - F``, as in glTF's specification, which makes a few per
+            cent of energy at grazing angles only. Without it the material is that of most real-time renderers, which
+            split sums and irradiance shade, and which may reflect up to 20 % more than arrives.
 
     Raises:
         ShapeError: the base colour is no colour.
