@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32, Int64
 
 from recon3d.core.errors import UsageError
-from recon3d.core.kernels import kernel, run_chunks
+from recon3d.core.kernels import kernel, run_chunks, threads
 from recon3d.render.cameras import Cameras
 from recon3d.render.raytrace.bvh import Hits
 from recon3d.render.raytrace.gbuffer import GBuffer, gbuffer_of, gbuffer_of_view
@@ -170,7 +170,7 @@ class _View:
 
         before = torch.get_num_threads()
         try:
-            run_chunks(_on_one_torch_thread(work), -(-len(pixels) // step))
+            run_chunks(_alone(work), -(-len(pixels) // step))
         finally:
             torch.set_num_threads(before)
 
@@ -220,12 +220,16 @@ class _View:
         return gbuffer_of_view(self._tracer, seen, self._n_pixels, rays, hits)
 
 
-def _on_one_torch_thread(work: Callable[[int], object]) -> Callable[[int], object]:
-    """Keep torch, which counts its threads per thread that calls it, from spreading one chunk over all cores."""
+def _alone(work: Callable[[int], object]) -> Callable[[int], object]:
+    """Keep a chunk from spreading over the other cores, which have chunks of their own.
+
+    Torch counts its threads per thread that calls it.
+    """
 
     def alone(chunk: int) -> object:
         torch.set_num_threads(1)
-        return work(chunk)
+        with threads(1), torch.no_grad():
+            return work(chunk)
 
     return alone
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Int32, Int64, UInt64
 
-from recon3d.core.kernels import threads
 from recon3d.render.raytrace.bvh import Bvh, Hits
 from recon3d.render.raytrace.light_table import LightTable, light_table, lights_from
 from recon3d.render.raytrace.metallic import as_metallic, shade_metallic
@@ -114,27 +113,26 @@ class Tracer:
         radiance = np.zeros((len(keys), 3), np.float32)
         paths, carried = np.arange(len(keys)), np.ones((len(keys), 3), np.float32)
         directions = rays.directions
-        with threads(1), torch.no_grad():
-            for vertex in range(1, options.max_depth):
-                surface = surface_at(self.triangles, hits.face, hits.uv, directions)
-                dimension, own_keys = _FIRST + _PER_VERTEX * (vertex - 1), keys[paths]
-                shaded = self._shade(surface, hits, own_keys, dimension)
-                self._add_light(radiance, paths, carried, surface, shaded)
-                draw = _draws(own_keys, dimension + N_NUMBERS, 1)[:, 0]
-                keep = self._survivors(carried, shaded, vertex, draw, options)
-                if not len(keep):
-                    break
-                paths, carried = paths[keep], carried[keep]
-                directions, density = shaded.way[keep], shaded.density[keep]
-                origins = np.empty_like(directions)
-                leave(surface.position[keep], surface.flat[keep], surface.reach[keep], directions, origins)
-                hits = self.bvh.closest_hit(origins, directions)
-                self._add_environment(radiance, paths, carried, directions, density, hits)
-                hit = np.flatnonzero(hits.face >= 0)
-                paths, carried, directions = paths[hit], carried[hit], directions[hit]
-                hits = Hits._make(field[hit] for field in hits)
-                if not len(hit):
-                    break
+        for vertex in range(1, options.max_depth if len(keys) else 1):
+            surface = surface_at(self.triangles, hits.face, hits.uv, directions)
+            dimension, own_keys = _FIRST + _PER_VERTEX * (vertex - 1), keys[paths]
+            shaded = self._shade(surface, hits, own_keys, dimension)
+            self._add_light(radiance, paths, carried, surface, shaded)
+            draw = _draws(own_keys, dimension + N_NUMBERS, 1)[:, 0]
+            keep = self._survivors(carried, shaded, vertex, draw, options)
+            if not len(keep):
+                break
+            paths, carried = paths[keep], carried[keep]
+            directions, density = shaded.way[keep], shaded.density[keep]
+            origins = np.empty_like(directions)
+            leave(surface.position[keep], surface.flat[keep], surface.reach[keep], directions, origins)
+            hits = self.bvh.closest_hit(origins, directions)
+            self._add_environment(radiance, paths, carried, directions, density, hits)
+            hit = np.flatnonzero(hits.face >= 0)
+            paths, carried, directions = paths[hit], carried[hit], directions[hit]
+            hits = Hits._make(field[hit] for field in hits)
+            if not len(hit):
+                break
         return radiance
 
     def _shade(self, surface: Surface, hits: Hits, keys: UInt64[np.ndarray, " n"], dimension: int) -> Shaded:
