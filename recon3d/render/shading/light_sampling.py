@@ -46,8 +46,8 @@ class EnvironmentSampler:
         """
         env = self.env
         with torch.no_grad():
-            row, down = _invert(self._row_cdf, u[:, 0].double())
-            column, right = self._column(row, u[:, 1].double())
+            row, down = _invert(self._row_cdf, u[:, 0].double().contiguous())
+            column, right = self._column(row, u[:, 1].double().contiguous())
             top = torch.cos(row * (math.pi / env.height))
             bottom = torch.cos((row + 1) * (math.pi / env.height))
             z = top + (bottom - top) * down
