@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -35,19 +36,29 @@ def trilinear(
     if 0 in sizes:
         raise UsageError("the grid has no node", got=list(volume.shape))
     place = _node_coordinates(points, sizes, align_corners)
-    lowest = _below(place, sizes)
-    upper_share = place - lowest
+    below = _below(place, sizes)
+    sides = [_side(below + up, place - below if up else 1.0 - (place - below), sizes) for up in (0, 1)]
     rows = volume.flatten(2).transpose(1, 2).flatten(0, 1)
     first_row = torch.arange(len(volume), device=volume.device)[:, None] * sizes.numel()
     total = volume.new_zeros((*points.shape[:2], volume.shape[1]))
-    for corner in product((0, 1), repeat=3):
-        node = lowest.long() + torch.tensor(corner, device=volume.device)
-        weight = torch.stack([upper_share[..., a] if up else 1.0 - upper_share[..., a] for a, up in enumerate(corner)])
-        inside = ((node >= 0) & (node < torch.tensor(sizes, device=volume.device))).all(-1)
-        row = first_row + (node[..., 2] * sizes[1] + node[..., 1]) * sizes[0] + node[..., 0]
-        values = rows[torch.where(inside, row, 0)]
-        total = total + torch.where(inside, weight.prod(0), 0.0)[..., None] * values
+    for x, y, z in product(sides, repeat=3):
+        row = first_row + x.row[..., 0] + y.row[..., 1] + z.row[..., 2]
+        weight = x.weight[..., 0] * y.weight[..., 1] * z.weight[..., 2]
+        total = total + weight[..., None] * rows[row]
     return total
+
+
+class _Side(NamedTuple):
+    """The nodes on one side of points along each axis; weight zero for those that are not there."""
+
+    row: Tensor  # what it adds to the number of the node, [b,n,3]
+    weight: Tensor
+
+
+def _side(node: Tensor, weight: Tensor, sizes: torch.Size) -> _Side:
+    steps = torch.tensor([1, sizes[0], sizes[0] * sizes[1]], device=node.device)
+    inside = (node >= 0) & (node < node.new_tensor(sizes))
+    return _Side(torch.where(inside, node, 0.0).long() * steps, torch.where(inside, weight, 0.0))
 
 
 def _node_coordinates(points: Tensor, sizes: torch.Size, align_corners: bool) -> Tensor:
