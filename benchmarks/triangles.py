@@ -2,9 +2,10 @@
 
 python benchmarks/triangles.py [numbers of triangles]
 
-Wall times of whole calls on one thread, median and range; on a machine that does other work as well, look at the
-least. Beside them the plain torch oracle, PyTorch3D and embree (through trimesh: one ray per pixel, closest hit, its
-tree built before) where they are installed. Quality of the same run: pixels whose face differs from the oracle's.
+Processor times of whole calls on one thread, median and range: on a machine that does other work as well, wall times
+would be those of the others. Beside them the plain torch oracle, PyTorch3D and embree (through trimesh: one ray per
+pixel, closest hit, its tree built before) where they are installed. Quality of the same run: pixels whose face differs
+from ours.
 """
 
 from __future__ import annotations
@@ -75,13 +76,13 @@ def surface(n_triangles: int) -> Surface:
 
 
 def timed(work: Callable[[], object], n_runs: int = N_RUNS) -> tuple[float, str]:
-    """Return the least wall time in milliseconds, and a text with median and range."""
+    """Return the least processor time in milliseconds, and a text with median and range."""
     work()
     times = []
     for _ in range(n_runs):
-        start = time.perf_counter()
+        start = time.process_time()
         work()
-        times.append((time.perf_counter() - start) * 1e3)
+        times.append((time.process_time() - start) * 1e3)
     return min(times), f"{statistics.median(times):8.1f} ({min(times):7.1f} to {max(times):7.1f}) ms"
 
 

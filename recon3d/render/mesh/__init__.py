@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from recon3d.render.mesh.rasterization import rasterize_mesh as rasterize_mesh
     from recon3d.render.mesh.statistics import MeshStatistics as MeshStatistics, mesh_statistics as mesh_statistics
     from recon3d.render.mesh.texture import Texture as Texture, uv_footprint as uv_footprint
-    from recon3d.render.mesh.types import Mesh as Mesh
+    from recon3d.render.mesh.types import Material as Material, Mesh as Mesh
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -33,6 +33,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "rasterization": ["rasterize_mesh"],
         "preview": ["mesh_preview", "mesh_previews"],
         "statistics": ["MeshStatistics", "mesh_statistics"],
-        "types": ["Mesh"],
+        "types": ["Material", "Mesh"],
     },
 )

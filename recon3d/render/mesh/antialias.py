@@ -62,21 +62,32 @@ def antialias(
     check_shapes({"opposite": (opposite, (len(faces), 3))})
     pixels = _pixels(vertices, cameras)
     given = (pixels, faces, opposite, fragments.face, fragments.depth.detach())
-    camera, row, column, axis, kind = _pairs(module_for(backend, vertices).silhouettes(*given))
-    if not len(camera):
+    pairs = _pairs(module_for(backend, vertices).silhouettes(*given))
+    if not len(pairs[0]):
         return image
+    owner, other, along = _places(pairs, fragments.face, vertices, faces, cameras)
+    return _blended(image, owner, other, along - 0.5)
+
+
+def _places(
+    pairs: tuple[Int64[Tensor, " m"], ...],
+    face: Int32[Tensor, "n h w"],
+    vertices: Float[Tensor, "v 3"],
+    faces: Int32[Tensor, "f 3"],
+    cameras: CameraTensors,
+) -> tuple[Int64[Tensor, " m"], Int64[Tensor, " m"], Float[Tensor, " m"]]:
+    """Return the pixel whose face has the edge, the other one, and where between their centres (0, 1) the edge runs."""
+    camera, row, column, axis, kind = pairs
     owner_first, edge = kind < 3, kind % 3
-    step = torch.where(owner_first, 1, -1)
-    _, height, width = fragments.face.shape
+    _, height, width = face.shape
     first = (camera * height + row) * width + column
     second = first + torch.where(axis == 0, 1, width)
     owner, other = torch.where(owner_first, first, second), torch.where(owner_first, second, first)
-    face = faces.long()[fragments.face.reshape(-1)[owner].long()]
-    ends = [face.gather(1, ((edge + shift) % 3)[:, None])[:, 0] for shift in (1, 2)]
+    corners = faces.long()[face.reshape(-1)[owner].long()]
+    ends = [corners.gather(1, ((edge + shift) % 3)[:, None])[:, 0] for shift in (1, 2)]
     start, end = (_projected(vertices, cameras, camera, each) for each in ends)
     centre = torch.stack([owner % width, owner // width % height], 1).to(vertices.dtype) + 0.5
-    along = _crossing(start - centre, end - centre, axis) * step  # from the owner's centre (0) to the other one (1)
-    return _blended(image, owner, other, along - 0.5)
+    return owner, other, _crossing(start - centre, end - centre, axis) * torch.where(owner_first, 1, -1)
 
 
 @torch.no_grad()

@@ -51,7 +51,7 @@ def test_fragments_are_points_of_the_surface() -> None:
     assert (seen.barycentrics >= 0).all() and not seen.depth[0][~mask].any() and not seen.barycentrics[0][~mask].any()
 
 
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(st.integers(0, 10_000), st.sampled_from([0.0, 0.7]), st.booleans())
 def test_each_pixel_of_a_sheet_belongs_to_exactly_one_face(seed: int, jitter: float, aligned: bool) -> None:
     """Also where edges and corners run through the centres of pixels."""
