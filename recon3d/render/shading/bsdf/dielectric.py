@@ -22,7 +22,7 @@ class RoughDielectric(Bsdf):
     """Reflection and transmission by GGX microfacets; both directions may be on either side.
 
     Radiance that passes through is scaled by the square of the relative index, so transmission is not reciprocal in
-    itself: ``f(a, b) / eta_b^2 = f(b, a) / eta_a^2``.
+    itself: ``f(a, b) eta_b^2 = f(b, a) eta_a^2`` with the indices of the sides of a and b.
 
     Args:
         ior: index of the inside (below) over that of the outside, positive and not 1, ``[...]``.
