@@ -167,8 +167,11 @@ def test_every_control_once(page: Page, serve: Serve, scene_folder: Path, tmp_pa
     assert camera(page)["distance"] < distance  # type: ignore[operator]
     place = camera(page)["target"]
     page.run("__viewer.app.viewer.canvas.dispatchEvent(new KeyboardEvent('keydown', { key: 'w' }))")
-    page.run("new Promise((resolve) => setTimeout(resolve, 200))")
-    page.run("__viewer.app.viewer.canvas.dispatchEvent(new KeyboardEvent('keyup', { key: 'w' }))")
+    page.run(
+        "new Promise((resolve) => { const [x] = __viewer.app.viewer.camera.target; const look = () =>"
+        " __viewer.app.viewer.camera.target[0] !== x ? resolve() : setTimeout(look, 20); look(); })"
+    )
+    page.run("__viewer.app.viewer.canvas.dispatchEvent(new KeyboardEvent('keyup', { key: 'w', bubbles: true }))")
     assert camera(page)["target"] != place
     use("fov", 30)
     assert camera(page)["fov"] == 30

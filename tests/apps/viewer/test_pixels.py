@@ -69,7 +69,7 @@ def test_relit_splats_look_as_shaded_in_torch(page: Page, serve: Serve, tmp_path
 
     eye = torch.linalg.inv(camera.cam_from_world[0])[:3, 3]
     views = torch.nn.functional.normalize(eye - gaussians.means, dim=-1)
-    prefiltered = PrefilteredEnvironment(Environment(radiance).rotated_z(yaw), max_rows=64)
+    prefiltered = PrefilteredEnvironment(Environment(radiance).rotated_z(yaw), max_rows=32)
     material = (torch.from_numpy(value).float() for value in (albedo, roughness, metallic))
     colours = shade_split_sum(normals, views, *material, prefiltered)
     truth = rasterize(gaussians, camera, features=colours).image[0].numpy()

@@ -27,8 +27,8 @@ export class Controls {
     canvas.addEventListener("dblclick", (event) => this.center(event.offsetX, event.offsetY));
     canvas.addEventListener("contextmenu", (event) => event.preventDefault());
     canvas.addEventListener("keydown", (event) => this.keyDown(event));
-    canvas.addEventListener("keyup", (event) => this.held.delete(event.key.toLowerCase()));
-    canvas.addEventListener("blur", () => this.held.clear());
+    document.addEventListener("keyup", (event) => this.held.delete(event.key.toLowerCase()));
+    for (const one of [canvas, window]) one.addEventListener("blur", () => this.held.clear());
     viewer.onBeforeFrame = (now) => this.step(now);
   }
 

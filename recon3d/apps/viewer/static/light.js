@@ -4,7 +4,7 @@ import { Environment } from "./environment.js";
 import { parseExr, parseHdr, parseRaw } from "./hdr.js";
 import { choice, el, slider, toast, toggle } from "./kit.js";
 import { loadBytes } from "./loader.js";
-import { rotation3 } from "./math.js";
+import { multiply3, rotation3, rotationBetween } from "./math.js";
 import { PROBES, probe } from "./probes.js";
 
 const CURVE_NAMES = [["neutral", "Neutral (Khronos)"], ["agx", "AgX"], ["aces", "ACES"], ["reinhard", "Reinhard"], ["srgb", "None (sRGB)"]];
@@ -85,8 +85,10 @@ export class Light {
 
   /** @param {number} degrees counter-clockwise about the up axis */
   turn(degrees) {
+    const { up } = this.viewer.camera;
+    const raised = rotationBetween([0, 0, 1], up); // the zenith of the environment follows the up axis
     this.rotation = degrees;
-    this.viewer.look.environment.setRotation(rotation3(this.viewer.camera.up, (degrees * Math.PI) / 180));
+    this.viewer.look.environment.setRotation(multiply3(rotation3(up, (degrees * Math.PI) / 180), raised));
     this.viewer.invalidate();
   }
 }

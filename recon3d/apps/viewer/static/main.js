@@ -194,6 +194,7 @@ export class App {
   /** @param {KeyboardEvent} event */
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName) && event.target.type !== "checkbox") return;
+    if (event.target === document.body) this.controls.keyDown(event); // as long as nothing has been clicked
     const actions = {
       f: () => this.fit(), h: showHelp, "?": showHelp, v: () => this.setFlying(!this.controls.flying), p: () => this.screenshot(), t: () => this.turntable(),
       m: () => this.setTool("measure"), b: () => this.setTool("crop"), c: () => this.photos.compare(!this.photos.isComparing),

@@ -42,6 +42,15 @@ export const times3 = (m, v) => [
 ];
 
 /**
+ * Product of two row-major 3x3 matrices.
+ * @param {number[]} a @param {number[]} b @returns {number[]}
+ */
+export function multiply3(a, b) {
+  const columns = [0, 1, 2].map((j) => times3(a, [b[j], b[3 + j], b[6 + j]]));
+  return [0, 1, 2].flatMap((i) => columns.map((column) => column[i]));
+}
+
+/**
  * Product of two row-major 4x4 matrices.
  * @param {number[]} a @param {number[]} b @returns {number[]}
  */
@@ -54,9 +63,6 @@ export function multiply4(a, b) {
   }
   return out;
 }
-
-/** @param {number[]} m row-major 4x4 @returns {Float32Array} column-major, as WebGL wants it */
-export const columnMajor = (m) => Float32Array.from({ length: 16 }, (_, i) => m[4 * (i % 4) + (i >> 2)]);
 
 /**
  * Rotation about an axis.
