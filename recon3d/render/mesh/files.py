@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int32
 
 from recon3d.core.errors import FormatError, UsageError
 from recon3d.formats.glb import MeshArrays, read_glb, write_glb
+from recon3d.formats.glb_materials import Material, decode_texture
 from recon3d.formats.ply import Ply, read_ply, write_ply
+from recon3d.render.mesh.assets import read_asset
 from recon3d.render.mesh.types import Mesh
 from recon3d.render.mesh.wavefront import load_obj
 
+log = logging.getLogger(__name__)
+
 _SUFFIXES = (".glb", ".ply")
+_UV = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 _POSITION, _NORMAL, _COLOUR = ("x", "y", "z"), ("nx", "ny", "nz"), ("red", "green", "blue")
 
 
@@ -49,8 +55,8 @@ def load_mesh(path: Path, *, with_material: bool = True) -> Mesh:
     without UVs are left out, both with a warning.
 
     Args:
-        path: a .glb file, a .ply file of vertices and triangles, or an .obj file, whose material file and textures must
-            lie in its folder.
+        path: a .glb file, a .ply file of vertices and triangles, or an .obj file; material files and textures that they
+            name must lie in their folder.
         with_material: also read the material and its textures.
 
     Returns:
@@ -67,6 +73,10 @@ def load_mesh(path: Path, *, with_material: bool = True) -> Mesh:
         return load_obj(path, with_material)
     if suffix == ".glb":
         return Mesh(**vars(read_glb(path, with_material=with_material)))
+    return _from_ply(path, with_material)
+
+
+def _from_ply(path: Path, with_material: bool) -> Mesh:
     ply = read_ply(path)
     vertices = _columns(ply, _POSITION, str(path))
     normals = _columns(ply, _NORMAL, str(path)) if ply.vertices.keys() >= set(_NORMAL) else None
@@ -75,7 +85,38 @@ def load_mesh(path: Path, *, with_material: bool = True) -> Mesh:
         rgb = np.stack([ply.vertices[each] for each in _COLOUR], 1)
         if rgb.dtype != np.uint8:
             raise FormatError(f"{path}: the colours have the wrong type", got=rgb.dtype, expected="uchar")
-    return Mesh(vertices, ply.triangles().astype(np.int32), normals, rgb)
+    faces = ply.triangles().astype(np.int32)
+    uvs = _ply_uvs(ply, faces, str(path))
+    return Mesh(
+        vertices, faces, normals, rgb, uvs, _ply_material(path, ply, uvs is not None) if with_material else None
+    )
+
+
+def _ply_uvs(ply: Ply, faces: Int32[np.ndarray, "f 3"], name: str) -> Float32[np.ndarray, "f 3 2"] | None:
+    """Return UVs that are properties of the vertices, or lists of the faces (MeshLab); v counts from below there."""
+    corners = ply.lists.get("face", {}).get("texcoord")
+    for names in _UV:
+        if corners is None and ply.vertices.keys() >= set(names):
+            found = _columns(ply, names, name)[faces]
+            break
+    else:
+        if corners is None or len(corners.values) != 6 * len(faces) or not (np.diff(corners.offsets) == 6).all():
+            return None
+        found = corners.values.astype(np.float32).reshape(-1, 3, 2)
+        if not np.isfinite(found).all():
+            raise FormatError(f"{name}: texcoord holds numbers that are not finite")
+    return np.ascontiguousarray(found * np.array([1, -1], np.float32) + np.array([0, 1], np.float32))
+
+
+def _ply_material(path: Path, ply: Ply, has_uvs: bool) -> Material | None:
+    """Return a material with the texture that a comment of the header names."""
+    named = [each.split(None, 1)[1] for each in ply.comments if each.lower().startswith("texturefile ")]
+    if not named or not has_uvs or len(named) > 1:
+        if named:
+            cause = "several textures" if len(named) > 1 else "a texture but no UVs"
+            log.warning("%s has %s; it is read without", path, cause)
+        return None
+    return Material(base_color_texture=decode_texture(read_asset(path, named[0]), f"{path}: {named[0][:60]}"))
 
 
 def _suffix(path: Path, known: tuple[str, ...] = _SUFFIXES) -> str:

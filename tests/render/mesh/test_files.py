@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from PIL import Image
 
 from recon3d.core.errors import FormatError, InputError, UsageError
 from recon3d.formats.ply import read_ply, write_ply
@@ -84,3 +86,34 @@ def test_other_endings_and_absent_files(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot read"):
             load_mesh(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("names", [("s", "t"), ("u", "v"), ("texture_u", "texture_v")])
+def test_ply_with_a_texture(tmp_path: Path, names: tuple[str, str]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 5, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "skin.png")
+    columns = {name: np.arange(3, dtype=np.float32) / 4 for name in ("x", "y", "z", *names)}
+    path, faces = tmp_path / "a.ply", np.array([[0, 2, 1]], np.int32)
+    write_ply(path, columns, faces, ["TextureFile skin.png"])
+    mesh = load_mesh(path)
+    assert mesh.uvs is not None and mesh.uvs.tolist() == [[[0, 1], [0.5, 0.5], [0.25, 0.75]]]
+    assert mesh.material is not None and np.array_equal(mesh.material.textures["base_color_texture"], pixels)
+    assert load_mesh(path, with_material=False).material is None
+    write_ply(path, columns, faces, ["TextureFile ../skin.png"])
+    with pytest.raises(FormatError, match=r"a\.ply names a file outside its folder"):
+        load_mesh(path)
+
+
+def test_ply_with_uvs_per_corner_or_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    head = "ply\nformat ascii 1.0\ncomment TextureFile no.png\nelement vertex 3\nproperty float x\nproperty float y\n"
+    head += "property float z\nelement face 1\nproperty list uchar int vertex_indices\n"
+    body = "end_header\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2"
+    (tmp_path / "a.ply").write_text(f"{head}property list uchar float texcoord\n{body} 6 0 0 1 0 0.25 1\n")
+    mesh = load_mesh(tmp_path / "a.ply", with_material=False)
+    assert mesh.uvs is not None and mesh.uvs.tolist() == [[[0, 1], [1, 1], [0.25, 0]]]
+    with pytest.raises(InputError, match=r"names a file that is not there; got: no\.png"):
+        load_mesh(tmp_path / "a.ply")
+    (tmp_path / "b.ply").write_text(f"{head}{body}\n")
+    with caplog.at_level(logging.WARNING):
+        assert load_mesh(tmp_path / "b.ply").material is None
+    assert "b.ply has a texture but no UVs; it is read without" in caplog.messages[0]
