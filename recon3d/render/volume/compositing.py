@@ -140,7 +140,7 @@ def composite_depths(
 
     Args:
         weights: of the samples.
-        t: distances of the samples: mid-points for densities, starts for NeuS.
+        t: distances of the samples: mid-points for densities, starts for NeuS; or their inverses, for disparities.
         packing: for samples in one row.
         eps: the smallest opacity that the expected depth is divided by.
 
