@@ -45,13 +45,16 @@ def save_relightable(
     albedo: np.ndarray,
     roughness: np.ndarray,
     metallic: np.ndarray,
+    transfer: np.ndarray | None = None,
 ) -> None:
-    """Write a PLY with the extra properties of a relightable scene, without transfer."""
+    """Write a PLY with the extra properties of a relightable scene."""
     save_gaussians(path, gaussians)
     columns = dict(read_ply(path).vertices)
     columns |= {name: column.astype(np.float32) for name, column in zip(("nx", "ny", "nz"), normals.T, strict=True)}
     columns |= {f"albedo_{k}": albedo[:, k].astype(np.float32) for k in range(3)}
     columns |= {"roughness": roughness.astype(np.float32), "metallic": metallic.astype(np.float32)}
+    if transfer is not None:
+        columns |= {f"tr_{k}": transfer[:, k].astype(np.float32) for k in range(9)}
     write_ply(path, columns)
 
 

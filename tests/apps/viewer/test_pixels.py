@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from viewer_scenes import ball, read_image, save_relightable, side_camera
 
 from recon3d.render.gaussians import rasterize
 from recon3d.render.gaussians.files import save_gaussians
+from recon3d.render.shading import sh_basis
 from recon3d.render.shading.environment import Environment
 from recon3d.render.shading.prefilter import PrefilteredEnvironment
 from recon3d.render.shading.split_sum import shade_split_sum
@@ -81,6 +83,24 @@ def test_relit_splats_look_as_shaded_in_torch(page: Page, serve: Serve, tmp_path
     assert np.abs(turned - seen).mean() > 4 / 255  # the rotation matters
     page.run(f"__viewer.setEnvironment({json.dumps([0.0] * 6)}, 2, 1)")
     assert read_image(page, {"mode": "relit"}, camera)[..., :3].max() == 0.0
+
+
+@pytest.mark.slow
+def test_transfer_of_open_splats_changes_nothing_and_shadow_darkens(page: Page, serve: Serve, tmp_path: Path) -> None:
+    gaussians, camera = ball(500, degree=0), side_camera(64)
+    normals = torch.nn.functional.normalize(gaussians.means, dim=-1)
+    cosine = torch.tensor([math.pi, *(2 * math.pi / 3,) * 3, *(math.pi / 4,) * 5])
+    open_sky = (cosine * sh_basis(normals, 2)).numpy()
+    material = (np.full((500, 3), 0.6), np.full(500, 0.7), np.zeros(500))
+    pictures = []
+    for name, transfer in (("none", None), ("open", open_sky), ("shadow", 0.25 * open_sky)):
+        (tmp_path / name).mkdir()
+        save_relightable(tmp_path / name / "a.ply", gaussians, normals.numpy(), *material, transfer)
+        assert page.open(serve(tmp_path / name)) == ""
+        page.run(f"__viewer.setEnvironment({json.dumps(light().reshape(-1).tolist())}, 64, 32)")
+        pictures.append(read_image(page, {"mode": "relit"}, camera)[..., :3])
+    assert np.abs(pictures[1] - pictures[0]).mean() < 0.5 / 255
+    assert 0.2 < pictures[2].sum() / pictures[1].sum() < 0.5
 
 
 @pytest.mark.slow
