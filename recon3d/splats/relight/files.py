@@ -127,7 +127,7 @@ def _check(material: dict[str, np.ndarray], name: str) -> None:
     for field, values in material.items():
         _refuse(~np.isfinite(values).all(1), values, f"{name}: {field} holds numbers that are not finite")
         if field in _SHARES:
-            _refuse((np.abs(values - 0.5) > 0.5).any(1), values, f"{name}: {field} is not between 0 and 1")
+            _refuse(np.any((values < 0) | (values > 1), axis=1), values, f"{name}: {field} is not between 0 and 1")
     lengths = np.linalg.norm(material["normals"].astype(np.float64), axis=1)
     _refuse(np.asarray(np.abs(lengths - 1) > _UNIT), material["normals"], f"{name}: a normal has not length one")
 
