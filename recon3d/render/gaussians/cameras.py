@@ -66,7 +66,7 @@ class CameraTensors:
             raise UsageError("the cameras of one call must share an image size", got=got, expected="one size", fix=fix)
         if cameras.distortion is not None and cameras.distortion.any():
             fix = "undistort the photos, or render for cameras.pinhole()"
-            raise UsageError("Gaussians are rendered for pinhole cameras", got="lens distortion", fix=fix)
+            raise UsageError("the renderers take pinhole cameras", got="lens distortion", fix=fix)
         width, height = (int(value) for value in sizes[0]) if len(sizes) else (1, 1)
         poses, K = (
             torch.as_tensor(value, dtype=like.dtype, device=like.device)
