@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ class Reconstruct(Command):
     def defaults(cls, words: Sequence[str]) -> Reconstruct:
         """Let the preset that the words name choose, so that every other word can change its options one by one."""
         joined = [word.partition("=")[2] for word in words if word.startswith("--preset=")]
-        named = [after for word, after in zip(words, words[1:], strict=False) if word == "--preset"]
+        named = [after for word, after in itertools.pairwise(words) if word == "--preset"]
         known: tuple[Preset, ...] = get_args(Preset)
         name: Preset = next((name for name in known if name in joined + named), "standard")
         chosen = with_preset(name)
