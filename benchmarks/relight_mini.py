@@ -204,21 +204,19 @@ def generate(args: argparse.Namespace, lights: dict[str, Environment]) -> None:
 
 
 def estimate(args: argparse.Namespace, lights: dict[str, Environment]) -> None:
-    """Print how long everything would take on two idle cores, from one view per scene with few samples.
+    """Print how long everything would take on two idle cores, from three pictures per scene with few samples.
 
-    Processor time counts, since wall time on a busy machine says little; so does what does not grow with the samples.
+    Processor time counts, since wall time on a busy machine says little.
     """
-    few, total = max(2, min(args.samples, 32)), 0.0
+    few, total = max(1, min(args.samples, 32)), 0.0
     for scene in args.scenes:
         wanted = list(shots(scene, args.out, args.views, args.held_out))
-        shot = wanted[args.views // 3] if args.views else wanted[0]
-        render(shot, args, lights[shot.light], 1)  # compiles
+        render(wanted[0], args, lights[wanted[0].light], 1)  # compiles
         start = time.process_time()
-        render(shot, args, lights[shot.light], 1)
-        middle = time.process_time()
-        render(shot, args, lights[shot.light], few)
-        once, often = middle - start, time.process_time() - middle
-        seconds = (once + (often - once) * (args.samples - 1) / (few - 1)) / CORES
+        some = wanted[:: max(1, len(wanted) // 3)][:3]
+        for shot in some:
+            render(shot, args, lights[shot.light], few)
+        seconds = (time.process_time() - start) / len(some) / CORES * args.samples / few
         total += seconds * len(wanted)
         print(f"{scene}: {seconds:.1f} s per view of {args.samples} samples, {len(wanted)} views", file=sys.stderr)
     print(json.dumps({"cores": CORES, "seconds": round(total, 1), "hours": round(total / 3600, 2)}))

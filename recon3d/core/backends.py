@@ -125,6 +125,13 @@ def _gsplat() -> Backend:
     return Backend("gsplat", True, f"{found.reason} for CUDA tensors, compiled at its first use", found.install)
 
 
+def _pytorch3d() -> Backend:
+    found = _probe("pytorch3d", "pytorch3d", "pytorch3d", "see docs/install.md: it is built from source")
+    if found.available and not _cuda().available:
+        return Backend("pytorch3d", False, f"{found.reason} is for CUDA, and torch finds no device", found.install)
+    return found
+
+
 def _numba() -> Backend:
     found = _probe("numba", "numba", "numba", "pip install 'numba>=0.61'")
     return replace(found, reason=f"{found.reason} for float32 on the CPU") if found.available else found
@@ -143,5 +150,7 @@ _CANDIDATES: dict[str, tuple[Callable[[], Backend], ...]] = {
     "matching": (_pycolmap,),
     "mapping": (_pycolmap,),
     "gaussians": (_gsplat, _numba, _torch),
+    "triangles": (_pytorch3d, _numba, _torch),
+    "rays": (_numba,),
     "device": (_cuda, _cpu),
 }

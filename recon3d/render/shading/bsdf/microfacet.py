@@ -58,8 +58,9 @@ class Ggx:
             return self.g1(wi, m) * self.g1(wo, m)
         seen = (dot(wi, m) * wi[..., 2] > 0) & (dot(wo, m) * wo[..., 2] > 0)
         a, b = 1 + self.smith_lambda(wi), 1 + self.smith_lambda(wo)
-        through = torch.exp(torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b))
-        both = torch.where(wi[..., 2] * wo[..., 2] > 0, 1 / (a + b - 1), through)
+        both, reflected = 1 / (a + b - 1), wi[..., 2] * wo[..., 2] > 0
+        if not bool(reflected.all()):
+            both = torch.where(reflected, both, torch.exp(torch.lgamma(a) + torch.lgamma(b) - torch.lgamma(a + b)))
         return torch.where(seen, both, 0.0)
 
     def visible_density(self, wi: Float[Tensor, "... 3"], m: Float[Tensor, "... 3"]) -> Float[Tensor, "..."]:
