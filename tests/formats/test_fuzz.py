@@ -26,6 +26,9 @@ NAMES += [
     "GLB",
     "GLB tree",
     "mesh PLY",
+    "OBJ",
+    "OBJ with material",
+    "MTL",
 ]
 NAMES += [f"COLMAP {part}.{suffix}" for part in ("cameras", "images", "points3D") for suffix in ("bin", "txt")]
 

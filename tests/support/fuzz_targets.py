@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from fuzzing import Target
+from PIL import Image
 from piz_files import piz_block, piz_file
 from random_scenes import random_scene
 
@@ -163,6 +164,24 @@ def _mesh_targets(folder: Path) -> list[Target]:
         Target("GLB", glb, parse_glb, (FormatError,)),
         Target("GLB tree", (tree,), lambda data: parse_glb(_glb(data, binary)), (FormatError,)),
         _file_target("mesh PLY", folder / "colours.ply", load_mesh, (FormatError,)),
+        *_obj_targets(folder),
+    ]
+
+
+def _obj_targets(folder: Path) -> list[Target]:
+    """OBJ of all kinds of corners, and its material file with a texture and one that is not there."""
+    corners = "f 1/1/1 2/2/1 3/3/1\nf -1//1 2//1 3//1 1//1\nf 1 2 4\n"
+    numbers = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1 0.5\nvt 0 0\nvt 1 0\nvt 0.5 1\nvn 0 0 1\n"
+    path, library = folder / "a.obj", folder / "a.mtl"
+    path.write_text(f"# made by hand\nmtllib a.mtl\n{numbers}usemtl grey\n{corners}")
+    Image.new("RGB", (3, 2), (10, 200, 30)).save(folder / "a.png")
+    library.write_text("newmtl grey\nKd 0.5 0.5 0.5\nNs 20\nPm 0.3\nmap_Kd -s 1 1 1 a.png\nmap_Bump a.png\n")
+    shape = folder / "shape.obj"
+    shape.write_text(numbers + corners)
+    return [
+        _file_target("OBJ", shape, load_mesh, (FormatError,)),
+        _file_target("OBJ with material", path, load_mesh, (FormatError, InputError)),
+        _file_target("MTL", library, lambda _: load_mesh(path), (FormatError, InputError)),
     ]
 
 

@@ -9,6 +9,7 @@ from recon3d.core.errors import FormatError, InputError
 from recon3d.core.files import read_capped
 
 MAX_ASSET_BYTES = 1 << 28
+MAX_REFERENCE = 255  # bytes of a name are what file systems take; longer paths are no neighbours of a mesh
 
 
 def read_asset(owner: Path, reference: str, max_bytes: int = MAX_ASSET_BYTES) -> bytes:
@@ -27,6 +28,8 @@ def read_asset(owner: Path, reference: str, max_bytes: int = MAX_ASSET_BYTES) ->
     parts = PurePosixPath(reference.replace("\\", "/"))
     outside = parts.is_absolute() or ".." in parts.parts or re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", reference)
     path = folder / parts
+    if len(reference.encode("utf-8", "surrogateescape")) > MAX_REFERENCE:
+        raise FormatError(f"{owner} names a file by an impossible name", got=f"{reference[:60]}...")
     if outside or "\0" in reference or not path.resolve().is_relative_to(folder):
         fix = "put the file beside the mesh and name it by its name alone"
         raise FormatError(f"{owner} names a file outside its folder", got=reference[:100], fix=fix)

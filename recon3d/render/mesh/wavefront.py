@@ -161,7 +161,7 @@ def _from_table(path: Path, table: dict[str, str], where: str) -> Material:
         roughness = (2 / (max(parse_floats(table["ns"].split()[:1] or ["0"], where)[0], 0.0) + 2)) ** 0.25
     for key in ("pr", "pm"):
         if key in table:
-            value = parse_floats(table[key].split()[:1], where)
+            value = parse_floats(table[key].split()[:1] or [""], f"{where}: {key}")
             roughness, metallic = (value[0], metallic) if key == "pr" else (roughness, value[0])
     textures = {
         name: decode_texture(read_asset(path, _file_name(table[key])), f"{where}: {key}")
@@ -177,4 +177,4 @@ def _from_table(path: Path, table: dict[str, str], where: str) -> Material:
 
 def _file_name(value: str) -> str:
     """Return the file of a texture line, which may have options before it."""
-    return value.rsplit(None, 1)[-1] if value.startswith("-") else value
+    return value.split()[-1] if value.startswith("-") else value
