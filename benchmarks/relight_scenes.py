@@ -14,6 +14,7 @@ from recon3d.render.shading import linear_from_srgb
 
 SCENES = ("spot", "bowl", "ground")
 _TEXTURE = 256
+_GROUND = 0.85  # half its side
 
 
 @lru_cache(maxsize=4)
@@ -112,8 +113,8 @@ def _box(half: tuple[float, float, float], centre: tuple[float, float, float], d
 
 def _ground_scene(spot: Path) -> tuple[RenderObject, ...]:
     """A tiled ground with Spot, a leaning block of clay, a ring of steel and a red ball close to each other."""
-    ground = ground_plane(-0.5, 1.0)
-    uvs = ((ground.vertices[ground.faces][..., :2] + 1) / 2).astype(np.float32)
+    ground = ground_plane(-0.5, _GROUND)
+    uvs = ((ground.vertices[ground.faces][..., :2] / _GROUND + 1) / 2).astype(np.float32)
     square = torch.tensor([0.30, 0.16, 0.10])
     return (
         RenderObject(ground, PbrMaterial(_tiles(), 0.6, 0.0), uvs=uvs),

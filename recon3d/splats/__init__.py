@@ -13,6 +13,11 @@ from recon3d.core.lazy import lazy_exports
 if TYPE_CHECKING:
     from recon3d.splats.holdout import held_out as held_out
     from recon3d.splats.options import SplatOptions as SplatOptions, preset as preset
+    from recon3d.splats.relight.files import (
+        load_relightable as load_relightable,
+        save_relightable as save_relightable,
+    )
+    from recon3d.splats.relight.types import RelightableGaussians as RelightableGaussians
     from recon3d.splats.train import optimise_splats as optimise_splats
     from recon3d.splats.types import SplatInputs as SplatInputs, SplatResult as SplatResult
 
@@ -21,6 +26,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "holdout": ["held_out"],
         "options": ["SplatOptions", "preset"],
+        "relight.files": ["load_relightable", "save_relightable"],
+        "relight.types": ["RelightableGaussians"],
         "train": ["optimise_splats"],
         "types": ["SplatInputs", "SplatResult"],
     },
