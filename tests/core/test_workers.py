@@ -146,7 +146,8 @@ def test_no_worker_outlives_its_parent(number: signal.Signals, tmp_path: Path) -
     file = tmp_path / "pid"
     script = tmp_path / "script.py"
     script.write_text(
-        f"import sys; sys.path.insert(0, {str(HERE)!r})\n"
+        f"import signal, sys; sys.path.insert(0, {str(HERE)!r})\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored in the background\n"
         "from recon3d.core.workers import WorkerOptions, run_tasks\n"
         f"tasks = [{{'file': {str(file)!r}, 'seconds': 60}}]\n"
         "run_tasks('worker_functions:note_and_sleep', tasks, WorkerOptions(n_workers=1))\n"
