@@ -49,7 +49,9 @@ def test_every_candidate_says_why(primitive: str) -> None:
         assert one.available or one.install or "device" in one.reason
 
 
-@pytest.mark.parametrize("primitive", ["images", "features", "matching", "mapping", "gaussians", "triangles", "rays", "device"])
+@pytest.mark.parametrize(
+    "primitive", ["images", "features", "matching", "mapping", "gaussians", "triangles", "rays", "device"]
+)
 def test_the_plain_install_has_everything_that_the_pipeline_needs(primitive: str) -> None:
     assert choose(primitive).available
 
