@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int32, Int64
 from recon3d.core.errors import ResourceError, ResultError, ShapeError
 from recon3d.core.progress import Progress, Stage
 from recon3d.dense.fusion_options import FusionOptions
-from recon3d.dense.mesh_cleanup import large_components, sound_faces, used_vertices, vertex_normals
+from recon3d.dense.mesh_cleanup import into_hull, large_components, sound_faces, used_vertices, vertex_normals
 from recon3d.dense.silhouettes import PhotoDepth as PhotoDepth, TrimmedMaps
 from recon3d.dense.surface import is_seen_all_round
 from recon3d.dense.tsdf import BYTES_PER_BLOCK, TsdfVolume
@@ -234,9 +234,9 @@ def _mesh(job: _Job, volume: TsdfVolume, surface: _Surface) -> tuple[Mesh, float
         box = Box.around(vertices, volume.lattice)
         factor = max(factor, float(np.cbrt(box.memory_bytes / (_MEMORY_SHARE * job.max_memory_bytes))))
         if factor <= 1.0:
-            see_through = max(1, job.min_views - 1)
+            see_through, seen = max(1, job.min_views - 1), vertices
             vertices, faces = closed_surface(volume, box, options.min_weight, job.rays(), see_through)
-            vertices, faces = _cleaned(vertices, faces, options)
+            vertices, faces = _cleaned(into_hull(vertices, seen), faces, options)
     return _finish(volume, vertices, faces), factor if factor <= 1.0 else 1.05 * factor
 
 

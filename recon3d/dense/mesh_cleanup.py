@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int, Int32, Int64
+from jaxtyping import Bool, Float, Float32, Float64, Int, Int32, Int64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from scipy.spatial import ConvexHull, QhullError
+
+_HULL_STEPS = 20  # a vertex outside several planes is moved onto one after the other
+_HULL_CHUNK = 4096
 
 
 def face_components(faces: Int[np.ndarray, "f 3"], n_vertices: int) -> Int64[np.ndarray, " f"]:
@@ -84,3 +88,31 @@ def boundary_edges(faces: Int[np.ndarray, "f 3"]) -> Int64[np.ndarray, "e 2"]:
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.int64), axis=1)
     distinct, counts = np.unique(edges, axis=0, return_counts=True)
     return np.asarray(distinct[counts != 2], np.int64)
+
+
+def into_hull(vertices: Float64[np.ndarray, "v 3"], seen: Float64[np.ndarray, "s 3"]) -> Float64[np.ndarray, "v 3"]:
+    """Return vertices with those outside the convex hull of other points moved onto it, ``[v,3]``.
+
+    Args:
+        vertices: of a surface that was made up in part, ``[v,3]``.
+        seen: points that were measured, ``[s,3]``; where they lie in a plane nothing moves.
+    """
+    try:
+        planes = ConvexHull(seen).equations
+    except (QhullError, ValueError):  # fewer than four points, or flat
+        return vertices
+    moved = vertices.copy()
+    outside = np.arange(len(vertices))
+    for _ in range(_HULL_STEPS):
+        kept = []
+        for rows in np.array_split(outside, max(1, len(outside) // _HULL_CHUNK)):
+            beyond = moved[rows] @ planes[:, :3].T + planes[:, 3]
+            worst = beyond.argmax(axis=1)
+            distance = beyond[np.arange(len(rows)), worst]
+            out = distance > 1e-9
+            moved[rows[out]] -= distance[out, None] * planes[worst[out], :3]
+            kept.append(rows[out])
+        outside = np.concatenate(kept)
+        if not len(outside):
+            break
+    return moved

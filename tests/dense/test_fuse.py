@@ -124,6 +124,8 @@ def test_a_ring_of_photos_makes_a_solid() -> None:
     assert mesh.euler_number == 2
     assert mesh.volume > 0.75 * 4 / 3 * np.pi
     assert np.linalg.norm(solid.vertices, axis=1).max() < 1 + stats.voxel  # it does not swell
+    assert (solid.vertices.min(0) > seen.vertices.min(0) - 1e-4).all()  # what nobody saw stays inside what was seen
+    assert (solid.vertices.max(0) < seen.vertices.max(0) + 1e-4).all()
 
 
 def test_a_facade_stays_open_and_does_not_grow() -> None:

@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 from recon3d.dense.mesh_cleanup import (
     boundary_edges,
     face_components,
+    into_hull,
     large_components,
     sound_faces,
     used_vertices,
@@ -67,3 +68,21 @@ def test_normals_are_unit_whatever_the_mesh(seed: int) -> None:
     generator = np.random.default_rng(seed)
     vertices, faces = generator.normal(size=(20, 3)), generator.integers(0, 20, (30, 3)).astype(np.int32)
     assert np.allclose(np.linalg.norm(vertex_normals(vertices, faces), axis=1), 1, atol=1e-5)
+
+
+@given(st.integers(0, 10_000))
+def test_what_was_made_up_ends_on_the_hull_of_what_was_seen(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    corners = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float64)
+    vertices = random.normal(size=(60, 3)) * 1.5
+    found = into_hull(vertices, np.concatenate([corners, random.uniform(-1, 1, (40, 3))]))
+    np.testing.assert_allclose(found, np.clip(vertices, -1, 1), atol=1e-8)
+    inside = (np.abs(vertices) <= 1).all(axis=1)
+    assert (found[inside] == vertices[inside]).all()
+
+
+def test_points_without_a_volume_move_nothing() -> None:
+    flat = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0], [0.5, 0.2, 0]], np.float64)
+    for seen in (flat, flat[:2], np.zeros((0, 3))):
+        assert (into_hull(CORNERS, seen) == CORNERS).all()
+    assert into_hull(np.zeros((0, 3)), CORNERS).shape == (0, 3)
