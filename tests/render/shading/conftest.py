@@ -1,4 +1,4 @@
-"""One thread per test: threads that wait for each other at every small operation are slow on a busy machine."""
+"""One thread per test, since threads that wait for each other are slow on a busy machine; the same random numbers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
+def one_thread_and_seed() -> Iterator[None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    torch.manual_seed(0)
     yield
     torch.set_num_threads(before)

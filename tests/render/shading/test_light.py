@@ -291,7 +291,7 @@ def test_split_sum_and_monte_carlo_agree_under_soft_light() -> None:
     pre = PrefilteredEnvironment(soft, LEVELS, 32)
     split = shade_split_sum(normals, views, albedo, rough, metallic, pre, brdf_lut(32))
     sampled = shade_monte_carlo(
-        normals, views, MetallicRoughness(albedo, rough, metallic), EnvironmentSampler(soft), 1024
+        normals, views, MetallicRoughness(albedo, rough, metallic), EnvironmentSampler(soft), 4096
     )
     torch.testing.assert_close(split, sampled, rtol=0.04, atol=0)
 
