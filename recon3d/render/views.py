@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Float32, Float64, UInt8
 
 from recon3d.core.errors import UsageError
+from recon3d.formats.glb_primitives import srgb_from_linear
 from recon3d.render.cameras import Cameras
 from recon3d.render.colormap import colourise, value_range
 from recon3d.render.gaussians.options import GaussianBackend
@@ -113,7 +114,7 @@ def to_srgb8(image: Float[np.ndarray, "h w 3"], space: ColourSpace = "srgb") -> 
     """Return colours as 8-bit sRGB; linear ones are encoded first (IEC 61966-2-1)."""
     clipped = np.clip(image, 0, 1)
     if space == "linear":
-        clipped = np.where(clipped <= 0.0031308, 12.92 * clipped, 1.055 * clipped ** (1 / 2.4) - 0.055)
+        clipped = srgb_from_linear(clipped.astype(np.float64))
     return np.asarray(np.rint(clipped * 255), np.uint8)
 
 
