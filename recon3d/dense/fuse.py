@@ -12,7 +12,7 @@ from jaxtyping import Float64, Int32, Int64
 from recon3d.core.errors import ResourceError, ResultError, ShapeError
 from recon3d.core.progress import Progress, Stage
 from recon3d.dense.fusion_options import FusionOptions
-from recon3d.dense.mesh_cleanup import into_hull, large_components, sound_faces, used_vertices, vertex_normals
+from recon3d.dense.mesh_cleanup import into_hull, large_components, sound_faces, used_vertices
 from recon3d.dense.silhouettes import PhotoDepth as PhotoDepth, TrimmedMaps
 from recon3d.dense.surface import is_seen_all_round
 from recon3d.dense.tsdf import BYTES_PER_BLOCK, TsdfVolume
@@ -21,6 +21,7 @@ from recon3d.dense.tsdf_close import Box, closed_surface
 from recon3d.dense.tsdf_extract import extract_surface, vertex_colours
 from recon3d.dense.tsdf_pixels import PixelRays, map_lens, prepare_pixels
 from recon3d.render.cameras import Cameras
+from recon3d.render.mesh.normals import vertex_normals
 from recon3d.render.mesh.types import Mesh
 
 _Surface = tuple[Float64[np.ndarray, "v 3"], Int32[np.ndarray, "f 3"]]  # vertices in voxels of the lattice

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int, Int32, Int64
+from jaxtyping import Bool, Float64, Int, Int32, Int64
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import ConvexHull, QhullError
@@ -64,23 +64,6 @@ def used_vertices(
     used[faces] = True
     number = np.cumsum(used) - 1
     return np.flatnonzero(used), number[faces].astype(np.int32).reshape(-1, 3)
-
-
-def vertex_normals(vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]) -> Float32[np.ndarray, "v 3"]:
-    """Return the mean direction of the faces around each vertex, weighted by their area, ``[v,3]``.
-
-    Args:
-        vertices: positions, ``[v,3]``.
-        faces: counter-clockwise seen from outside, ``[f,3]``.
-    """
-    a, b, c = (vertices[faces[:, corner]].astype(np.float64) for corner in range(3))
-    across = np.cross(b - a, c - a)
-    total = np.zeros((len(vertices), 3))
-    for axis in range(3):
-        weights = np.repeat(across[:, axis], 3)
-        total[:, axis] = np.bincount(faces.ravel(), weights=weights, minlength=len(vertices))
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    return np.where(length > 0, total / np.where(length > 0, length, 1.0), (0.0, 0.0, 1.0)).astype(np.float32)
 
 
 def boundary_edges(faces: Int[np.ndarray, "f 3"]) -> Int64[np.ndarray, "e 2"]:

@@ -14,8 +14,8 @@ from recon3d.dense.mesh_cleanup import (
     large_components,
     sound_faces,
     used_vertices,
-    vertex_normals,
 )
+from recon3d.render.mesh.normals import vertex_normals
 
 seeds = st.integers(0, 10_000)
 N = 24

@@ -12,8 +12,8 @@ from recon3d.dense.mesh_cleanup import (
     large_components,
     sound_faces,
     used_vertices,
-    vertex_normals,
 )
+from recon3d.render.mesh.normals import vertex_normals
 
 TETRAHEDRON = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [0, 3, 2]], np.int32)
 CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float64)

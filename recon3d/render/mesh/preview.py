@@ -13,6 +13,7 @@ from recon3d.render.cameras import Cameras
 from recon3d.render.mesh.clipping import screen_triangles
 from recon3d.render.mesh.cpu_fragments import weigh
 from recon3d.render.mesh.cpu_raster import nearest_faces
+from recon3d.render.mesh.normals import vertex_normals
 from recon3d.render.mesh.types import Mesh
 
 _CLAY = np.array([0.72, 0.71, 0.69], np.float32)
@@ -74,7 +75,7 @@ def mesh_previews(
     """
     if supersampling < 1:
         raise UsageError("the supersampling must be positive", got=supersampling)
-    normals = _vertex_normals(mesh) if shaded else None
+    normals = _normals(mesh) if shaded else None
     for index in range(len(cameras)):
         width, height = int(cameras.width[index]) * supersampling, int(cameras.height[index]) * supersampling
         K = cameras.K[index] * np.array([[supersampling], [supersampling], [1.0]])
@@ -89,14 +90,8 @@ def mesh_previews(
         yield np.asarray(np.rint(np.clip(blocks.mean(axis=(1, 3)), 0, 1) * 255), np.uint8)
 
 
-def _vertex_normals(mesh: Mesh) -> Float32[np.ndarray, "v 3"]:
-    """Return the normals of the mesh, or means of those of the faces, weighted by area; of any length."""
-    if mesh.normals is not None:
-        return mesh.normals
-    edges = mesh.vertices[mesh.faces[:, 1:]] - mesh.vertices[mesh.faces[:, :1]]
-    of_faces = np.repeat(np.cross(edges[:, 0], edges[:, 1]), 3, axis=0)
-    corners, n = mesh.faces.ravel(), len(mesh.vertices)
-    return np.stack([np.bincount(corners, of_faces[:, axis], n) for axis in range(3)], axis=1).astype(np.float32)
+def _normals(mesh: Mesh) -> Float32[np.ndarray, "v 3"]:
+    return vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
 
 
 def _shade(
