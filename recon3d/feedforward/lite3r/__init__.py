@@ -1,0 +1,1 @@
+"""Lite3R: sparse linear attention and low-precision linear layers for the feed-forward networks."""

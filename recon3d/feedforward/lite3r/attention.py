@@ -1,0 +1,68 @@
+"""Sparse linear attention, which takes the place of every attention of a network (Lite3R, arXiv 2605.11354)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from recon3d.feedforward.layers.attention import Attention
+from recon3d.feedforward.lite3r.branches import branches
+from recon3d.feedforward.lite3r.options import SparseOptions
+
+_INITIAL_STD = 1e-3  # a start at identity / 2 wrecks a pretrained network; this moves its outputs by about a percent
+
+
+class SparseLinearAttention(Attention):
+    """Attention as softmax over the most important keys plus a projected linear attention over all keys.
+
+    O = W_o concat_heads(A_sparse + P A_linear) + b_o, with one learned d x d matrix P for all heads of the module. State
+    names are those of Lite3R: ``proj_lin.weight`` and the unused ``lam`` beside those of the dense attention.
+
+    Args:
+        dim: channels C of a token.
+        n_heads: heads; each has d = C / heads channels.
+        qk_norm: apply a LayerNorm over the d channels of every query and key, before RoPE.
+        options: what is kept.
+    """
+
+    def __init__(self, dim: int, n_heads: int, *, qk_norm: bool = False, options: SparseOptions | None = None) -> None:
+        super().__init__(dim, n_heads, qk_norm=qk_norm)
+        self._add(options or SparseOptions())
+
+    @classmethod
+    def of(cls, dense: Attention, options: SparseOptions) -> SparseLinearAttention:
+        """Return sparse linear attention that shares the layers of a dense one; only its projections are new."""
+        new = cls.__new__(cls)
+        nn.Module.__init__(new)
+        new.__dict__.update({name: value for name, value in dense.__dict__.items() if name not in new.__dict__})
+        for name, layer in dense.named_children():
+            new.add_module(name, layer)
+        new.train(dense.training)
+        new._add(options, like=dense.qkv.weight)
+        return new
+
+    def _add(self, options: SparseOptions, like: Tensor | None = None) -> None:
+        self.options = options
+        kind = (
+            {} if like is None else {"device": like.device, "dtype": like.dtype if like.is_floating_point() else None}
+        )
+        self.lam = nn.Parameter(torch.full((), 0.5, **kind), requires_grad=False)
+        self.proj_lin = nn.Linear(self.head_dim, self.head_dim, bias=False, **kind)
+        nn.init.normal_(self.proj_lin.weight, std=_INITIAL_STD)
+        if options.project_sparse:
+            self.proj_topk = nn.Linear(self.head_dim, self.head_dim, bias=False, **kind)
+            with torch.no_grad():
+                self.proj_topk.weight.normal_(std=_INITIAL_STD).diagonal().add_(1.0)
+
+    def attend(
+        self, q: Float[Tensor, "b heads n d"], k: Float[Tensor, "b heads n d"], v: Float[Tensor, "b heads n d"]
+    ) -> Float[Tensor, "b heads n d"]:
+        """Return the sum of the projected branches, ``[b,heads,n,d]``; q and k come after q/k norm and RoPE."""
+        plain = type(self.proj_lin) is nn.Linear and self.options.mode != "linear_only"
+        sparse, linear = branches(q, k, v, self.options, projection=self.proj_lin.weight if plain else None)
+        if sparse is None:
+            return linear
+        if self.options.project_sparse:
+            sparse = self.proj_topk(sparse)
+        return sparse + (linear if plain else self.proj_lin(linear))
