@@ -1,0 +1,123 @@
+"""Loading weights into a network by their official names, and saying exactly what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from recon3d.core.errors import FormatError, InputError
+from recon3d.feedforward.safetensors import read_safetensors
+
+_SHOWN = 6
+# The class cannot be imported by its name, because no module of this package may import pickle.
+_UNPICKLING_ERROR: type[Exception] = torch.serialization.pickle.UnpicklingError  # type: ignore[attr-defined]
+
+State = Mapping[str, Shaped[Tensor, "..."]]
+
+
+def load_checkpoint(model: nn.Module, path: Path, *, ignore: Collection[str] = ()) -> None:
+    """Load every parameter of a network; a network on the meta device takes the file's memory as its own.
+
+    Args:
+        model: the network; it keeps its types, and its device unless that is meta.
+        path: safetensors, or a file of ``torch.save`` with tensors only (code in it is refused, not run).
+        ignore: beginnings of names in the file that the network does not need.
+
+    Raises:
+        InputError: the file cannot be opened, or belongs to another network; the names are listed.
+        FormatError: the file is damaged, holds code, or a parameter is NaN or infinite.
+    """
+    state = _without_prefix(read_state(path), model.state_dict().keys())
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(ignore) or ("\n",))}
+    check_names(model, state, path)
+    check_finite(state, path)
+    wanted = model.state_dict()
+    on_meta = any(tensor.is_meta for tensor in wanted.values())
+    model.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in state.items()}, assign=on_meta)
+
+
+def read_state(path: Path) -> dict[str, Shaped[Tensor, "..."]]:
+    """Return the tensors of a checkpoint by name, whichever of the two formats it has.
+
+    Raises:
+        InputError: the file cannot be opened.
+        FormatError: it is damaged or holds code.
+    """
+    if path.suffix not in (".pt", ".pth", ".bin"):
+        return read_safetensors(path)
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read", got=error.strerror or error) from error
+    except (_UNPICKLING_ERROR, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise FormatError(f"{path} is no file of tensors", got=reason, fix="use the safetensors file") from error
+    for key in ("model", "state_dict"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not all(isinstance(one, Tensor) for one in found.values()):
+        raise FormatError(f"{path} is no state dict", got=type(found).__name__, expected="tensors by name")
+    return {str(name): tensor for name, tensor in found.items()}
+
+
+def _without_prefix(state: State, wanted: Collection[str]) -> dict[str, Shaped[Tensor, "..."]]:
+    """Drop ``model.`` or ``module.`` where all names have it and those of the network do not."""
+    for prefix in ("module.", "model."):
+        if all(name.startswith(prefix) for name in state) and not any(name.startswith(prefix) for name in wanted):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return dict(state)
+
+
+def check_names(model: nn.Module, state: State, source: Path | str) -> None:
+    """Compare names and shapes with those of a network.
+
+    Args:
+        model: the network.
+        state: tensors by name.
+        source: where they come from, for the error.
+
+    Raises:
+        InputError: they differ; missing, unknown and misshapen names are listed.
+    """
+    wanted = model.state_dict()
+    both = wanted.keys() & state.keys()
+    wrong = [
+        f"{n} {[*state[n].shape]} instead of {[*wanted[n].shape]}" for n in both if state[n].shape != wanted[n].shape
+    ]
+    problems = {
+        "missing": sorted(wanted.keys() - state.keys()),
+        "unknown": sorted(state.keys() - wanted.keys()),
+        "of another shape": sorted(wrong),
+    }
+    texts = [f"{len(names)} {kind}: {_listed(names)}" for kind, names in problems.items() if names]
+    if texts:
+        raise InputError(
+            f"{source} does not belong to this {type(model).__name__}",
+            got="; ".join(texts),
+            expected=f"{len(wanted)} tensors",
+            fix="choose the model that the file was made for",
+        )
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def check_finite(state: State, source: Path | str) -> None:
+    """Refuse weights that are NaN or infinite.
+
+    Args:
+        state: tensors by name.
+        source: where they come from, for the error.
+
+    Raises:
+        FormatError: some are; the names are listed.
+    """
+    bad = sorted(name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all())
+    if bad:
+        raise FormatError(f"{source} holds NaN or infinite weights", got=_listed(bad), fix="fetch the file again")
