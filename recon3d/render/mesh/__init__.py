@@ -8,6 +8,7 @@ from recon3d.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from recon3d.render.mesh.antialias import antialias as antialias
+    from recon3d.render.mesh.atlas import bake_vertex_material as bake_vertex_material
     from recon3d.render.mesh.edges import opposite_vertices as opposite_vertices
     from recon3d.render.mesh.files import load_mesh as load_mesh, save_mesh as save_mesh
     from recon3d.render.mesh.fragments import Fragments as Fragments
@@ -25,6 +26,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "antialias": ["antialias"],
+        "atlas": ["bake_vertex_material"],
         "edges": ["opposite_vertices"],
         "texture": ["Texture", "uv_footprint"],
         "files": ["load_mesh", "save_mesh"],
