@@ -17,10 +17,12 @@ from torch import Tensor
 from recon3d.feedforward.checkpoints import check_names
 from recon3d.feedforward.layers.dpt import Frame
 from recon3d.feedforward.layers.vit import VitOptions
+from recon3d.feedforward.losses import DenseLossOptions, camera_loss, dense_loss
 from recon3d.feedforward.pose_encoding import decode_cameras, encode_cameras, unproject
 from recon3d.feedforward.safetensors import read_safetensors
 from recon3d.feedforward.vggt.config import TrackOptions, VggtOptions
 from recon3d.feedforward.vggt.model import Vggt
+from recon3d.feedforward.vggt.preprocess import prepare
 
 pytestmark = pytest.mark.golden
 FOLDER = ROOT / "vggt"
@@ -196,6 +198,52 @@ def test_unprojection(path: Path) -> None:
         tensor(golden["unproject_extrinsics"]),
     )
     assert_near(points, golden["unproject_world_points"], 1e-5)
+
+
+@of_kind("preprocess_*.npz")
+def test_preprocessing(path: Path) -> None:
+    golden = load(path)
+    photos = [golden[f"img{number}"] for number in range(sum(name.startswith("img") for name in golden))]
+    for number, photo in enumerate(photos):
+        for mode in ("crop", "pad", "square"):
+            size = {"size": int(golden["square_target"].item())} if mode == "square" else {}
+            found = prepare([photo], mode, **size)
+            assert list(found.images.shape) == list(golden[f"{mode}{number}_shape"])
+            assert_near(found.images[0, :, 3::7, 3::7], golden[f"{mode}{number}_every7"], 2 / 255)
+        x1, y1, x2, y2, width, height = golden[f"square{number}_coords"][0]
+        assert (height, width) == photo.shape[:2]
+        corners = found.placements[0].matrix @ np.array([[0, 0, 1], [width, height, 1]]).T
+        np.testing.assert_allclose(corners[:2].T, [[x1, y1], [x2, y2]], atol=1e-4)
+    together = prepare(photos).images
+    assert list(together.shape) == list(golden["cropall_shape"])
+    assert_near(together[:, :, 3::14, 3::14], golden["cropall_every14"], 2 / 255)
+
+
+def flat(array: np.ndarray) -> Tensor:
+    """Scenes and views on one axis."""
+    return tensor(array).flatten(0, 1)
+
+
+@of_kind("losses_*.npz")
+@pytest.mark.parametrize("kind", ["plain", "lite3r", "vggtdefault"])
+def test_losses(path: Path, kind: str) -> None:
+    golden, align = load(path), kind == "lite3r"
+    target = encode_cameras(flat(golden["extrinsics"]), flat(golden["intrinsics"]), golden["depths"].shape[-2:])
+    cameras = camera_loss([flat(stage) for stage in golden["pose_enc_list"]], target, align=align)
+    maps = {"depth": (golden["depth_pred"], golden["depth_conf_pred"], golden["depths"][..., None])}
+    if f"{kind}__loss_reg_point" in golden:
+        maps["point"] = tuple(golden[f"world_points{end}"] for end in ("_pred", "_conf_pred", ""))
+    smooth = {"depth": "gradient", "point": "normal"} if "point" in maps else {"depth": "none"}
+    mask, total = flat(golden["point_masks"]), (5 if "point" in maps else 1) * cameras.total
+    for name, (prediction, confidence, truth) in maps.items():
+        setting = DenseLossOptions(valid_range=0.98 if "point" in maps else 0.95, smooth=smooth[name])
+        loss = dense_loss(flat(prediction), flat(confidence), flat(truth), mask, setting, align=align)
+        for term, value in zip(("conf", "reg", "grad"), loss, strict=True):
+            assert_near(value[None], golden[f"{kind}__loss_{term}_{name}"], 0, 1e-5)
+        total = total + loss.total
+    for term, value in zip(("T", "R", "FL", "camera"), cameras, strict=True):
+        assert_near(value[None], golden[f"{kind}__loss_{term}"], 0, 1e-5)
+    assert_near(total[None], golden[f"{kind}__objective"], 0, 1e-5)
 
 
 @of_kind("vggt_1b_keys.json")
