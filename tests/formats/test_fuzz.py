@@ -32,7 +32,7 @@ NAMES += [
 ]
 NAMES += [f"COLMAP {part}.{suffix}" for part in ("cameras", "images", "points3D") for suffix in ("bin", "txt")]
 
-NAMES += ["cameras.json", "subsets.json"]
+NAMES += ["cameras.json", "subsets.json", "relightable PLY"]
 NATIVE = [f"photo {kind}" for kind in ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "PPM", "HEIF")]
 NATIVE += ["checked JPEG", "checked TIFF", "mask PNG", "video MP4"]
 NAMES += NATIVE

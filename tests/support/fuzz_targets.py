@@ -41,7 +41,7 @@ MAX_PIXELS = 1_000_000
 
 def all_targets(folder: Path) -> tuple[Target, ...]:
     """Return every target; readers of paths work inside ``folder``."""
-    return (*format_targets(folder), *truth_targets(folder), *photo_targets(folder))
+    return (*format_targets(folder), *splat_targets(folder), *truth_targets(folder), *photo_targets(folder))
 
 
 def format_targets(folder: Path) -> tuple[Target, ...]:
@@ -248,6 +248,28 @@ def _file_target(name: str, path: Path, read: Callable[[Path], object], allowed:
         read(path)
 
     return Target(name, (path.read_bytes(),), read_bytes, allowed)
+
+
+def splat_targets(folder: Path) -> tuple[Target, ...]:
+    """Return the target of recon3d.splats: PLY of relightable splats, in both colour spaces and with higher degrees."""
+    import torch
+
+    from recon3d.render.gaussians import Gaussians
+    from recon3d.splats.relight import RelightableGaussians, open_transfer, parse_relightable, save_relightable
+
+    path, seeds = Path(tempfile.mkdtemp(dir=folder)) / "relightable.ply", []
+    source = torch.Generator().manual_seed(0)
+    for k, space in ((1, "srgb"), (4, "linear")):
+        means, quats, scales, opacity, sh, normals = (
+            torch.randn(7, *shape, generator=source) for shape in ((3,), (4,), (3,), (), (k, 3), (3,))
+        )
+        normals, shares = torch.nn.functional.normalize(normals, dim=-1), torch.rand(7, 5, generator=source)
+        plain = Gaussians(means, quats, scales, opacity, sh, colour_space=space)
+        material = (shares[:, :3], shares[:, 3], shares[:, 4])
+        splats = RelightableGaussians(plain, normals, *material, open_transfer(normals), light="studio")
+        save_relightable(path, splats)
+        seeds.append(path.read_bytes())
+    return (Target("relightable PLY", tuple(seeds), parse_relightable, (FormatError,)),)
 
 
 def truth_targets(folder: Path) -> tuple[Target, ...]:
