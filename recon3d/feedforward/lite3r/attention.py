@@ -16,8 +16,8 @@ _INITIAL_STD = 1e-3  # a start at identity / 2 wrecks a pretrained network; this
 class SparseLinearAttention(Attention):
     """Attention as softmax over the most important keys plus a projected linear attention over all keys.
 
-    O = W_o concat_heads(A_sparse + P A_linear) + b_o, with one learned d x d matrix P for all heads of the module. State
-    names are those of Lite3R: ``proj_lin.weight`` and the unused ``lam`` beside those of the dense attention.
+    O = W_o concat_heads(A_sparse + P A_linear) + b_o, with one learned d x d matrix P for all heads of the module.
+    State names are those of Lite3R: ``proj_lin.weight`` and the unused ``lam`` beside those of the dense attention.
 
     Args:
         dim: channels C of a token.
@@ -43,17 +43,19 @@ class SparseLinearAttention(Attention):
         return new
 
     def _add(self, options: SparseOptions, like: Tensor | None = None) -> None:
+        like = self.qkv.weight if like is None else like
         self.options = options
-        kind = (
-            {} if like is None else {"device": like.device, "dtype": like.dtype if like.is_floating_point() else None}
-        )
-        self.lam = nn.Parameter(torch.full((), 0.5, **kind), requires_grad=False)
-        self.proj_lin = nn.Linear(self.head_dim, self.head_dim, bias=False, **kind)
-        nn.init.normal_(self.proj_lin.weight, std=_INITIAL_STD)
+        self.lam = nn.Parameter(like.new_full((), 0.5), requires_grad=False)
+        self.proj_lin = self._projection(like)
         if options.project_sparse:
-            self.proj_topk = nn.Linear(self.head_dim, self.head_dim, bias=False, **kind)
+            self.proj_topk = self._projection(like)
             with torch.no_grad():
-                self.proj_topk.weight.normal_(std=_INITIAL_STD).diagonal().add_(1.0)
+                self.proj_topk.weight.diagonal().add_(1.0)
+
+    def _projection(self, like: Tensor) -> nn.Linear:
+        made = nn.Linear(self.head_dim, self.head_dim, bias=False, device=like.device, dtype=like.dtype)
+        nn.init.normal_(made.weight, std=_INITIAL_STD)
+        return made
 
     def attend(
         self, q: Float[Tensor, "b heads n d"], k: Float[Tensor, "b heads n d"], v: Float[Tensor, "b heads n d"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recon3d.core.errors import ShapeError, UsageError
-from recon3d.feedforward.lite3r import gathered
+from recon3d.feedforward.lite3r import block_sparse_cpu, block_sparse_cuda, gathered
 from recon3d.feedforward.lite3r.blocks import Blocks
 from recon3d.feedforward.lite3r.options import Backend
 
@@ -26,8 +26,8 @@ def block_sparse_attention(
 ) -> Float[Tensor, "*b n d"]:
     """Return softmax attention in which each query sees the keys of some blocks only.
 
-    The last block may be shorter than the others. Time and memory grow with n times the kept keys; gradients (of q, k
-    and v) take no more memory than that either, since the weights are computed once more.
+    The last block may be shorter than the others. Time grows with n times the kept keys, memory with n; the gradients
+    (of q, k and v) keep no weights, but compute them once more.
 
     Args:
         q: queries after q/k norm and RoPE, ``[*b,n,d]``.
@@ -35,7 +35,8 @@ def block_sparse_attention(
         v: values, ``[*b,m,d]``.
         kept: distinct key blocks of each query block, ``[*b,ceil(n/size),kept]``.
         size: tokens of a block.
-        backend: ``auto`` takes numba for float32 on the CPU, FlexAttention on CUDA, and torch for the rest.
+        backend: ``numba`` for the CPU, blocks of a multiple of 16 and at most single precision; ``flex`` for CUDA;
+            ``torch`` for everything; ``auto`` takes the first of them that can.
 
     Raises:
         ShapeError: there are not as many rows in ``kept`` as query blocks.
@@ -44,19 +45,39 @@ def block_sparse_attention(
     n_rows = Blocks(q.shape[-2], size).count
     if kept.shape[-2] != n_rows:
         raise ShapeError("kept blocks do not match the queries", got=tuple(kept.shape), expected=f"{n_rows} rows")
-    flat = [x.reshape(-1, *x.shape[-2:]) for x in (q, k, v, kept)]
-    out: Tensor = _Attend.apply(*flat, size)
-    return out.view(q.shape)
+    chosen, shape = _choose(q, size, backend), q.shape
+    q, k, v, kept = (x.reshape(-1, *x.shape[-2:]) for x in (q, k, v, kept))
+    if chosen == "flex":
+        return block_sparse_cuda.attend(q, k, v, kept, size).view(shape)
+    out: Tensor = _Attend.apply(q, k, v, kept, size, chosen == "numba")  # type: ignore[no-untyped-call]
+    return out.view(shape)
+
+
+def _choose(q: Tensor, size: int, backend: Backend) -> Backend:
+    """Return the back end that takes these tensors."""
+    able: dict[Backend, bool] = {
+        "numba": q.device.type == "cpu" and q.dtype != torch.float64 and size % block_sparse_cpu.STEP == 0,
+        "flex": q.is_cuda and size % block_sparse_cuda.STEP == 0,
+        "torch": True,
+    }
+    if backend == "auto":
+        return next(name for name, fits in able.items() if fits)
+    if not able[backend]:
+        got = f"{q.dtype} on {q.device.type}, blocks of {size}"
+        raise UsageError(f"the back end {backend} cannot attend to these tensors", got=got, fix="backend='auto'")
+    return backend
 
 
 class _Attend(torch.autograd.Function):
     """Attention of flat batches ``[b,n,d]`` with a backward pass that gathers the blocks again."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, kept: Tensor, size: int) -> Tensor:
-        job = gathered.Gathered.of(q, k, v, kept, size)
-        blocks, log_sums = gathered.forward(job)
-        out = Blocks(q.shape[1], size).join(blocks.view(len(q), -1, *blocks.shape[1:]))
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, kept: Tensor, size: int, numba: bool) -> Tensor:
+        if numba:
+            out, log_sums = block_sparse_cpu.attend(q.float(), k.float(), v.float(), kept, size)
+        else:
+            out, log_sums = gathered.attend(q, k, v, kept, size)
+        out = out.to(q.dtype)
         ctx.save_for_backward(q, k, v, kept, out, log_sums)
         ctx.size = size
         return out
@@ -64,9 +85,5 @@ class _Attend(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, kept, out, log_sums = ctx.saved_tensors
-        queries, keys = Blocks(q.shape[1], ctx.size), Blocks(k.shape[1], ctx.size)
-        cut = [queries.split(x).flatten(0, 1) for x in (out, grad)]
-        found = gathered.backward(gathered.Gathered.of(q, k, v, kept, ctx.size), cut[0], log_sums, cut[1])
-        whole = [x.view(len(q), -1, q.shape[-1]) for x in found]
-        return whole[0][:, : q.shape[1]], whole[1][:, : k.shape[1]], whole[2][:, : k.shape[1]], None, None
+        *inputs, out, log_sums = ctx.saved_tensors
+        return *gathered.gradients(inputs, ctx.size, out, log_sums, grad), None, None, None

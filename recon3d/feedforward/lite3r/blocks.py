@@ -38,7 +38,7 @@ class Blocks:
 
     def split(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b blocks size d"]:
         """Cut into blocks."""
-        return self.padded(x).unflatten(-2, (self.count, self.size))
+        return self.padded(x).reshape(*x.shape[:-2], self.count, self.size, x.shape[-1])
 
     def join(self, x: Float[Tensor, "*b blocks size d"]) -> Float[Tensor, "*b n d"]:
         """Undo :meth:`split`."""
@@ -47,7 +47,7 @@ class Blocks:
     def means(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b blocks d"]:
         """Return the mean vector of each block; padding does not count."""
         whole = self.n_tokens // self.size
-        means = x[..., : whole * self.size, :].unflatten(-2, (whole, self.size)).mean(-2)
+        means = x[..., : whole * self.size, :].reshape(*x.shape[:-2], whole, self.size, x.shape[-1]).mean(-2)
         if whole == self.count:
             return means
         return torch.cat([means, x[..., whole * self.size :, :].mean(-2, keepdim=True)], -2)

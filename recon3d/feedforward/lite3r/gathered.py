@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from recon3d.feedforward.lite3r.blocks import Blocks
 
-_SCORES_AT_ONCE = {"cpu": 2**19}  # about what a second-level cache holds with the keys and values beside it
+_SCORES_AT_ONCE = {"cpu": 2**17}  # about what a second-level cache holds with the keys and values beside it
 _SCORES_ON_A_GPU = 2**26
 
 
@@ -48,9 +48,9 @@ class Gathered:
         keys = Blocks(k.shape[1], size)
         queries = Blocks(q.shape[1], size).split(q).flatten(0, 1)
         first = torch.arange(len(k), device=k.device)[:, None, None] * keys.count
-        flat = [keys.split(x).flatten(0, 1).flatten(1) for x in (k, v)]
+        flat_k, flat_v = (keys.split(x).flatten(0, 1).flatten(1) for x in (k, v))
         n_valid = size - (keys.n_padded - keys.n_tokens)
-        return cls(queries, *flat, (kept + first).flatten(0, 1), n_valid, keys.count)
+        return cls(queries, flat_k, flat_v, (kept + first).flatten(0, 1), n_valid, keys.count)
 
     @property
     def size(self) -> int:
@@ -80,29 +80,69 @@ class Gathered:
         return scores
 
 
-def forward(job: Gathered) -> tuple[Float[Tensor, "r size d"], Float[Tensor, "r size"]]:
-    """Return the attention and the logarithm of its denominators."""
+def attend(
+    q: Float[Tensor, "b n d"],
+    k: Float[Tensor, "b m d"],
+    v: Float[Tensor, "b m d"],
+    kept: Int64[Tensor, "b nq kept"],
+    size: int,
+) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b n"]]:
+    """Return the attention and the logarithm of its denominators.
+
+    Args:
+        q: queries, ``[b,n,d]``.
+        k: keys, ``[b,m,d]``.
+        v: values, ``[b,m,d]``.
+        kept: key blocks of each query block.
+        size: tokens of a block.
+    """
+    out, log_sums = _forward(Gathered.of(q, k, v, kept, size))
+    n = q.shape[1]
+    return out.view(len(q), -1, q.shape[-1])[:, :n], log_sums.view(len(q), -1)[:, :n]
+
+
+def gradients(
+    inputs: Sequence[Tensor],
+    size: int,
+    out: Float[Tensor, "b n d"],
+    log_sums: Float[Tensor, "b n"],
+    grad: Float[Tensor, "b n d"],
+) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b m d"], Float[Tensor, "b m d"]]:
+    """Return the gradients of queries, keys and values; weights are computed anew, chunk by chunk.
+
+    Args:
+        inputs: q, k, v and the kept blocks, as :func:`attend` took them.
+        size: tokens of a block.
+        out: what it returned.
+        log_sums: likewise.
+        grad: gradient of ``out``.
+    """
+    q, k, v, kept = inputs
+    queries, job = Blocks(q.shape[1], size), Gathered.of(q, k, v, kept, size)
+    of_out, of_sums, of_grad = (queries.split(x).flatten(0, 1) for x in (out, log_sums[..., None], grad))
+    found = (x.view(len(q), -1, q.shape[-1]) for x in _backward(job, of_out, of_sums, of_grad))
+    grad_q, grad_k, grad_v = (x[:, : like.shape[1]] for x, like in zip(found, (q, k, v), strict=True))
+    return grad_q, grad_k, grad_v
+
+
+def _forward(job: Gathered) -> tuple[Tensor, Tensor]:
     out, log_sums = torch.empty_like(job.q), []
     for at in job.chunks():
         scores = job.scores(job.take(job.k, at), at)
-        log_sums.append(scores.logsumexp(-1))
-        weights = torch.softmax(scores, -1, out=scores).to(job.q.dtype)
-        torch.bmm(weights, job.take(job.v, at), out=out[at])
+        top = scores.amax(-1)
+        weights = torch.softmax(scores, -1)
+        log_sums.append(top - weights.amax(-1).log())
+        torch.bmm(weights.to(job.q.dtype), job.take(job.v, at), out=out[at])
     return out, torch.cat(log_sums)
 
 
-def backward(
-    job: Gathered,
-    out: Float[Tensor, "r size d"],
-    log_sums: Float[Tensor, "r size"],
-    grad: Float[Tensor, "r size d"],
-) -> tuple[Float[Tensor, "r size d"], Float[Tensor, "s flat"], Float[Tensor, "s flat"]]:
-    """Return the gradients of queries, keys and values in blocks; the weights are computed once more, chunk by chunk."""
+def _backward(job: Gathered, out: Tensor, log_sums: Tensor, grad: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return gradients in blocks; a padded query has a gradient of zero and so adds none."""
     grad_q, grad_k, grad_v = torch.empty_like(job.q), torch.zeros_like(job.k), torch.zeros_like(job.v)
     scale = job.q.shape[-1] ** -0.5
     for at in job.chunks():
         rows, k, v, g = job.rows[at].flatten(), job.take(job.k, at), job.take(job.v, at), grad[at]
-        weights = (job.scores(k, at) - log_sums[at, :, None]).exp_()
+        weights = (job.scores(k, at) - log_sums[at]).exp_()
         inner = (g * out[at]).sum(-1, keepdim=True)
         slopes = (weights * (torch.bmm(g, v.mT) - inner)).to(k.dtype) * scale
         grad_q[at] = torch.bmm(slopes, k)

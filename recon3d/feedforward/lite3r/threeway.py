@@ -1,4 +1,4 @@
-"""Three classes of key blocks: softmax over the critical ones, linear attention over the marginal, nothing for the rest."""
+"""Three classes of key blocks: softmax over the critical, linear attention over the marginal, nothing for the rest."""
 
 from __future__ import annotations
 
@@ -64,4 +64,4 @@ def marginal_attention(
     sums = wide @ features.sum(-2)
     seen = queries.split(feature_map(q))
     norm = seen @ sums.unsqueeze(-1) + EPS
-    return queries.join(seen @ state.unflatten(-1, (q.shape[-1], -1)) / norm)
+    return queries.join(seen @ state.view(*state.shape[:-1], q.shape[-1], -1) / norm)

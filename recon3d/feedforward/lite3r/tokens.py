@@ -1,4 +1,4 @@
-"""Softmax over the most important single keys of each query: Lite3R as it was trained, for parity; no faster than dense."""
+"""Softmax over the most important keys of each query: Lite3R as it was trained, for parity; no faster than dense."""
 
 from __future__ import annotations
 
