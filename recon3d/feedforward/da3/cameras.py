@@ -8,10 +8,9 @@ from torch import Tensor, nn
 
 from recon3d.feedforward.da3.config import Da3Options
 from recon3d.feedforward.layers.block import Block, BlockOptions, Mlp
-from recon3d.feedforward.pose_encoding import encode_cameras, homogeneous, inverted
+from recon3d.feedforward.pose_encoding import encode_cameras, inverted
 
 _ENCODING = 9
-_LEAST_DISTANCE = 0.1
 
 
 class CameraDecoder(nn.Module):
@@ -55,21 +54,10 @@ class CameraEncoder(nn.Module):
         """Return one token per view.
 
         Args:
-            cam_from_world: poses, normalised by :func:`normalised_poses`.
+            cam_from_world: poses, normalised by :func:`recon3d.feedforward.da3.known_cameras.normalised_poses`.
             K: intrinsics in pixels.
             size: height and width of the images, in pixels.
         """
         encoding = encode_cameras(inverted(cam_from_world), K, size)
         tokens: Tensor = self.trunk_norm(self.trunk(self.token_norm(self.pose_branch(encoding))))
         return tokens
-
-
-def normalised_poses(cam_from_world: Float[Tensor, "b s 3 4"]) -> Float[Tensor, "b s 3 4"]:
-    """Make the first camera the world and the median distance of the cameras from it one.
-
-    Distances whose median is below 0.1 are divided by 0.1: cameras in one place stay there.
-    """
-    relative = cam_from_world @ homogeneous(inverted(cam_from_world[:, :1]))
-    distances = inverted(relative)[..., 3].norm(dim=-1)
-    unit = distances.median(dim=1).values.clamp(min=_LEAST_DISTANCE)
-    return torch.cat([relative[..., :3], relative[..., 3:] / unit[:, None, None, None]], dim=-1)

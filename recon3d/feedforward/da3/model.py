@@ -81,7 +81,7 @@ class DepthAnything3(nn.Module):
 
         Args:
             images: RGB, ImageNet-normalised, sides multiples of 14; see :mod:`recon3d.feedforward.da3.preprocess`.
-            cam_from_world: known poses, normalised by :func:`recon3d.feedforward.da3.cameras.normalised_poses`.
+            cam_from_world: known poses, normalised by :func:`recon3d.feedforward.da3.known_cameras.normalised_poses`.
             K: known intrinsics of the images, in pixels.
             strategy: how the view whose camera becomes the world is chosen, among three or more.
             gaussians: make a Gaussian for every pixel, where the network has a head for them.
