@@ -15,6 +15,7 @@ from golden_cases import ROOT, cases, load
 from torch import Tensor
 
 from recon3d.feedforward.checkpoints import check_names
+from recon3d.feedforward.da3.backbone import Taps
 from recon3d.feedforward.da3.config import CONFIGS, Da3Options, GaussianOptions, vit_options
 from recon3d.feedforward.da3.gaussians import world_quaternions
 from recon3d.feedforward.da3.known_cameras import align_cameras, normalised_poses
@@ -101,36 +102,37 @@ def test_the_default_set_holds_every_kind(pattern: str) -> None:
     assert list(FOLDER.glob(pattern))
 
 
-def predicted(path: Path) -> tuple[dict[str, np.ndarray], Da3Prediction]:
+def tapped(path: Path) -> tuple[dict[str, np.ndarray], Taps]:
     golden, strategy = load(path), STRATEGY[config()["cases"][path.stem]["reference"]]
     known = {}
     if "extrinsics_in" in golden:
         known = {"cam_from_world": tensor(golden["extrinsics_in"])[..., :3, :], "K": tensor(golden["intrinsics_in"])}
     export = [int(name.removeprefix("aux_feat_layer_")) for name in golden if name.startswith("aux_feat_layer_")]
     with torch.inference_mode():
-        found = network()(
-            tensor(golden["images_normalised"]),
-            **known,
-            strategy=strategy,
-            gaussians="gs_means" in golden,
-            export=export,
-        )
-    return golden, found
+        taps = network().tapped(tensor(golden["images_normalised"]), **known, strategy=strategy, export=export)
+    return golden, taps
+
+
+def predicted(path: Path) -> tuple[dict[str, np.ndarray], Da3Prediction]:
+    golden, taps = tapped(path)
+    images = tensor(golden["images_normalised"])
+    with torch.inference_mode():
+        return golden, network().decoded(taps, images, gaussians="gs_means" in golden)
 
 
 @of_kind(CASES)
 def test_backbone(path: Path) -> None:
-    golden, found = predicted(path)
-    for number, (patches, camera) in enumerate(zip(found.taps.patches, found.taps.camera, strict=True)):
+    golden, taps = tapped(path)
+    for number, (patches, camera) in enumerate(zip(taps.patches, taps.camera, strict=True)):
         assert_near(patches, golden[f"feat_{number}"])
         assert_near(camera, golden[f"camtok_{number}"])
-    for block, tokens in found.taps.exported.items():
+    for block, tokens in taps.exported.items():
         want = golden[f"aux_feat_layer_{block}"]
         assert_near(tokens.reshape(want.shape), want)
     if "ref_index" in golden:
-        assert found.taps.reference.tolist() == golden["ref_index"].tolist()
+        assert taps.reference.tolist() == golden["ref_index"].tolist()
     else:
-        assert found.taps.reference is None
+        assert taps.reference is None
 
 
 @of_kind(CASES)
@@ -164,7 +166,7 @@ def test_gaussians(path: Path) -> None:
     same = torch.sign((got.quats * tensor(golden["gs_rotations"])).sum(-1, keepdim=True))
     assert_relative(got.quats * same, golden["gs_rotations"], 1e-4)
     assert_relative(got.sh, golden["gs_harmonics"], 1e-4)
-    patches = [one.flatten(0, 1) for one in found.taps.patches]
+    patches = [one.flatten(0, 1) for one in tapped(path)[1].patches]
     with torch.inference_mode():
         raw, opacity = network().gs_head(patches, tensor(golden["images_normalised"]).flatten(0, 1))
     assert_near(raw, golden["raw_gs"][0])
@@ -202,8 +204,9 @@ def metric_network() -> DepthAnything3:
 def test_metric_network(path: Path) -> None:
     golden = load(path)
     with torch.inference_mode():
+        taps = metric_network().tapped(tensor(golden["images_normalised"]))
         found = metric_network()(tensor(golden["images_normalised"]))
-    for number, patches in enumerate(found.taps.patches):
+    for number, patches in enumerate(taps.patches):
         assert_near(patches, golden[f"feat_{number}"])
     assert_near(found.depth_z, golden["depth_head"])
     assert_near(found.sky, golden["sky"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from recon3d.core.errors import UsageError
@@ -17,6 +17,7 @@ from recon3d.feedforward.da3.config import Da3Options
 from recon3d.feedforward.da3.gaussians import GaussianHead, PixelGaussians, world_gaussians
 from recon3d.feedforward.da3.heads import DualDpt, MetricHead
 from recon3d.feedforward.da3.reference_view import Strategy
+from recon3d.feedforward.layers.checks import check_images, dtype_of
 from recon3d.feedforward.layers.dpt import Frame, in_chunks
 from recon3d.feedforward.pose_encoding import decode_cameras, inverted
 from recon3d.feedforward.predictions import Prediction
@@ -33,7 +34,7 @@ class Da3Prediction(Prediction):
         rays_confidence: of those, at least 1, ``[b,s,rows,cols]``.
         sky: 0.3 and more is sky; networks of single photos only, ``[b,s,h,w]``.
         gaussians: one per pixel, where they were asked for.
-        taps: tokens that the heads read.
+        reference: number of the view whose camera is the world, ``[b]``; None where none was chosen.
     """
 
     pose_encoding: Float[Tensor, "b s 9"] | None = None
@@ -41,7 +42,7 @@ class Da3Prediction(Prediction):
     rays_confidence: Float[Tensor, "b s rows cols"] | None = None
     sky: Float[Tensor, "b s h w"] | None = None
     gaussians: PixelGaussians | None = None
-    taps: Taps | None = None
+    reference: Int64[Tensor, " b"] | None = None
 
 
 class DepthAnything3(nn.Module):
@@ -75,7 +76,6 @@ class DepthAnything3(nn.Module):
         *,
         strategy: Strategy = "saddle_balanced",
         gaussians: bool = False,
-        export: Collection[int] = (),
     ) -> Da3Prediction:
         """Reconstruct scenes.
 
@@ -85,18 +85,50 @@ class DepthAnything3(nn.Module):
             K: known intrinsics of the images, in pixels.
             strategy: how the view whose camera becomes the world is chosen, among three or more.
             gaussians: make a Gaussian for every pixel, where the network has a head for them.
-            export: numbers of blocks whose tokens are wanted as well.
+
+        Raises:
+            ShapeError: the images are no batch, or cannot be cut into patches.
+            UsageError: the network has no part for what is given or asked for.
         """
-        frame = Frame(*images.shape[-2:])
-        known = self._known(cam_from_world, K, frame)
-        taps: Taps = self.backbone.pretrained.tapped(images, known, strategy=strategy, export=export)
+        return self.decoded(self.tapped(images, cam_from_world, K, strategy=strategy), images, gaussians=gaussians)
+
+    def tapped(
+        self,
+        images: Float[Tensor, "b s 3 h w"],
+        cam_from_world: Float[Tensor, "b s 3 4"] | None = None,
+        K: Float[Tensor, "b s 3 3"] | None = None,
+        *,
+        strategy: Strategy = "saddle_balanced",
+        export: Collection[int] = (),
+    ) -> Taps:
+        """Return what the heads read, and the tokens of further blocks; see :meth:`forward`.
+
+        Args:
+            images: RGB, ImageNet-normalised.
+            cam_from_world: known poses.
+            K: known intrinsics.
+            strategy: how the reference view is chosen.
+            export: numbers of the further blocks.
+        """
+        check_images(images, self.options.vit.patch_size)
+        known = self._known(cam_from_world, K, Frame(*images.shape[-2:]))
+        return self.backbone.pretrained.tapped(images, known, strategy=strategy, export=export)
+
+    def decoded(self, taps: Taps, images: Float[Tensor, "b s 3 h w"], *, gaussians: bool = False) -> Da3Prediction:
+        """Apply the heads; see :meth:`forward`.
+
+        Args:
+            taps: of the backbone.
+            images: what it saw.
+            gaussians: make a Gaussian for every pixel.
+        """
         with torch.autocast(images.device.type, enabled=False):  # exponentials overflow in half precision
-            flat = [tap.float().flatten(0, 1) if tap.itemsize < 4 else tap.flatten(0, 1) for tap in taps.patches]
-            chunks = in_chunks(partial(self.head, frame=frame), flat, self.chunk)
+            flat = [tap.flatten(0, 1).to(dtype_of(self.head)) for tap in taps.patches]
+            chunks = in_chunks(partial(self.head, frame=Frame(*images.shape[-2:])), flat, self.chunk)
             maps = [torch.unflatten(one, 0, images.shape[:2]) for one in chunks]
             if not self.options.any_view:
-                return Da3Prediction(depth_z=maps[0], sky=maps[1], taps=taps)
-            found = self._any_view(taps, maps, frame)
+                return Da3Prediction(depth_z=maps[0], sky=maps[1])
+            found = self._any_view(taps, maps, Frame(*images.shape[-2:]))
             return replace(found, gaussians=self._gaussians(found, flat, images)) if gaussians else found
 
     def _known(self, cam_from_world: Tensor | None, K: Tensor | None, frame: Frame) -> Tensor | None:
@@ -113,8 +145,7 @@ class DepthAnything3(nn.Module):
         return tokens
 
     def _any_view(self, taps: Taps, maps: Sequence[Tensor], frame: Frame) -> Da3Prediction:
-        token = taps.camera[-1]
-        encoding = self.cam_dec(token.float() if token.itemsize < 4 else token)
+        encoding = self.cam_dec(taps.camera[-1].to(dtype_of(self.cam_dec)))
         world_from_cam, K = decode_cameras(encoding, frame)
         depth, confidence, rays, rays_confidence = maps
         return Da3Prediction(
@@ -125,7 +156,7 @@ class DepthAnything3(nn.Module):
             pose_encoding=encoding,
             rays=rays,
             rays_confidence=rays_confidence,
-            taps=taps,
+            reference=taps.reference,
         )
 
     def _gaussians(self, found: Da3Prediction, flat: list[Tensor], images: Tensor) -> PixelGaussians:

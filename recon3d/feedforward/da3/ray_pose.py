@@ -1,8 +1,8 @@
 """Cameras from ray maps: a robust homography between pixels and ray directions, factored into rotation and intrinsics.
 
 A ray's direction is r = R K^-1 (x, y, 1), so the homography from pixels to directions is R K^-1 up to its scale, and
-its QR factorisation gives R and the upper-triangular K^-1. The public code takes a QL factorisation, which is right only
-for a principal point in the middle of the image; it is here for comparison.
+its QR factorisation gives R and the upper-triangular K^-1. The public code takes a QL factorisation, which is right
+only for a principal point in the middle of the image; it is here for comparison.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def _inliers(
     maps: Float64[Tensor, "*k 3 3"], pixels: Float64[Tensor, "n 2"], targets: Float64[Tensor, "n 2"]
 ) -> Bool[Tensor, "*k n"]:
     moved = pixels @ maps[..., :2].mT + maps[..., None, :, 2]
-    return (moved[..., :2] / moved[..., 2:] - targets).norm(dim=-1) < _INLIER
+    errors: Tensor = (moved[..., :2] / moved[..., 2:] - targets).norm(dim=-1)
+    return errors < _INLIER
 
 
 def _from_qr(maps: Float64[Tensor, "n 3 3"]) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from recon3d.feedforward.layers.checks import check_images, dtype_of
 from recon3d.feedforward.layers.dpt import Frame, in_chunks
 from recon3d.feedforward.pose_encoding import decode_cameras
 from recon3d.feedforward.predictions import Prediction
@@ -66,11 +67,14 @@ class Vggt(nn.Module):
         Args:
             images: RGB in 0..1, sides multiples of 14, ``[b,s,3,h,w]``.
             query_points: x, y of points of the first photo to be tracked, in pixels, ``[b,n,2]``.
+
+        Raises:
+            ShapeError: the images are no batch, or cannot be cut into patches.
         """
+        check_images(images, self.options.vit.patch_size)
         last = self.options.depth - 1
         kept = self.aggregator(images, keep={*self.options.taps, last})
         with torch.autocast(images.device.type, enabled=False):  # exponentials overflow in half precision
-            kept = {number: tokens.float() if tokens.itemsize < 4 else tokens for number, tokens in kept.items()}
             taps = [kept[i][:, :, self.aggregator.n_special :] for i in self.options.taps]  # [b,s,p,2c]
             return self._answer(kept[last], taps, images, query_points)
 
@@ -79,7 +83,7 @@ class Vggt(nn.Module):
     ) -> VggtPrediction:
         """Apply the heads to the last tokens and to the tapped patches."""
         frame, has = Frame(*images.shape[-2:]), self.options.heads
-        encodings = self.camera_head(tokens) if "camera" in has else ()
+        encodings = self.camera_head(tokens.to(dtype_of(self.camera_head))) if "camera" in has else ()
         cam_from_world, K = decode_cameras(encodings[-1], frame) if encodings else (None, None)
         depth, confidence = self._maps(self.depth_head, taps, frame) if "depth" in has else (None, None)
         points, points_confidence = self._maps(self.point_head, taps, frame) if "point" in has else (None, None)
@@ -97,5 +101,5 @@ class Vggt(nn.Module):
 
     def _maps(self, head: DenseHead, taps: list[Tensor], frame: Frame) -> list[Tensor]:
         """Return the head's maps, ``[b,s,h,w,...]``."""
-        flat = in_chunks(partial(head, frame=frame), [tap.flatten(0, 1) for tap in taps], self.chunk)
+        flat = in_chunks(partial(head, frame=frame), [tap.flatten(0, 1).to(dtype_of(head)) for tap in taps], self.chunk)
         return [torch.unflatten(one, 0, taps[0].shape[:2]) for one in flat]

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from recon3d.feedforward.layers.block import Mlp
+from recon3d.feedforward.layers.checks import dtype_of
 from recon3d.feedforward.layers.dpt import Dpt, DptOptions, Frame, in_chunks, resized
 from recon3d.feedforward.vggt.config import TrackOptions, VggtOptions
 from recon3d.feedforward.vggt.correlation import Pyramid, sample
@@ -77,7 +78,7 @@ class TrackHead(nn.Module):
             frame: size of the images.
             chunk: images at a time.
         """
-        flat = [tap.flatten(0, 1) for tap in taps]
+        flat = [tap.flatten(0, 1).to(dtype_of(self)) for tap in taps]
         (maps,) = in_chunks(partial(self.feature_extractor, frame=frame), flat, chunk)
         return torch.unflatten(maps, 0, taps[0].shape[:2])
 
