@@ -36,8 +36,8 @@ def attend(
         size: tokens of a block, a multiple of 16.
     """
     out, log_sums = torch.empty(q.shape), torch.empty(q.shape[:2])
-    queries, *packed = (x.detach().contiguous().numpy() for x in (q, k, v))  # one layout, so one compiled version
-    keys, values = _packed(*packed, size)
+    queries, plain_k, plain_v = (x.detach().contiguous().numpy() for x in (q, k, v))  # one layout, so compiled once
+    keys, values = _packed(plain_k, plain_v, size)
     rows = kept.flatten(0, 1).contiguous().numpy()
     arrays = queries, keys.reshape(-1), values.reshape(-1), rows, out.numpy(), log_sums.numpy()
     step = max(1, _SCORES_AT_ONCE // (size**2 * max(1, rows.shape[1])))

@@ -1,0 +1,153 @@
+"""Linear layers whose weights are really stored in eight or sixteen bits, for use after training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import llvmlite.binding as llvm  # type: ignore[import-untyped]
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from recon3d.feedforward.lite3r.int8_cpu import quantised_rows, rescaled
+from recon3d.feedforward.lite3r.quantisation import E4M3, IntegerFormat
+
+Storage = Literal["auto", "fp8", "int8", "bf16"]
+_INT8 = IntegerFormat(8)
+
+
+class _Stored(nn.Module):
+    """A linear layer that is not trained any more.
+
+    Args:
+        layer: whose weights are stored.
+    """
+
+    bias: Tensor | None
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        bias = None if layer.bias is None else layer.bias.detach().float()
+        self.register_buffer("bias", bias)
+
+    def extra_repr(self) -> str:
+        """Return the sizes, as ``nn.Linear`` does."""
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Fp8Linear(_Stored):
+    """Weights in E4M3 with one scale per output.
+
+    On CUDA devices with FP8 units the inputs are quantised too, one scale per token, and the product runs in FP8;
+    elsewhere the weights are expanded for each call, to bfloat16 where the processor multiplies it faster.
+
+    Args:
+        layer: whose weights are stored.
+    """
+
+    weight: Tensor
+    scales: Tensor
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__(layer)
+        weight = layer.weight.detach().float()
+        scales = E4M3.scales(weight)
+        self.register_buffer("weight", E4M3.encoded(weight, scales))
+        self.register_buffer("scales", scales)
+
+    def forward(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n out"]:
+        """Apply the layer to every token."""
+        if x.is_cuda and _has_fp8_units(x.device) and self.in_features % 16 == self.out_features % 16 == 0:
+            return self._fp8_product(x)
+        kind = torch.bfloat16 if x.device.type == "cpu" and has_bf16_units() else x.dtype
+        weight = self.weight.to(kind)
+        out = linear(x.to(kind), weight).to(x.dtype) * self.scales.T.to(x.dtype)
+        return out if self.bias is None else out.add_(self.bias)
+
+    def _fp8_product(self, x: Tensor) -> Tensor:
+        rows = x.flatten(0, -2)
+        scales = E4M3.scales(rows.float())
+        encoded = E4M3.encoded(rows.float(), scales)
+        bias = None if self.bias is None else self.bias.bfloat16()
+        product = torch._scaled_mm(
+            encoded, self.weight.T, scale_a=scales, scale_b=self.scales.T, bias=bias, out_dtype=torch.bfloat16
+        )
+        return product.to(x.dtype).view(*x.shape[:-1], -1)
+
+
+class Int8Linear(_Stored):
+    """Weights in int8 with one scale per output; inputs are quantised with one scale per token, products are exact.
+
+    Args:
+        layer: whose weights are stored.
+    """
+
+    weight: Tensor
+    scales: Tensor
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__(layer)
+        weight = layer.weight.detach().float()
+        scales = _INT8.scales(weight)
+        self.register_buffer("weight", _INT8.encoded(weight, scales).to(torch.int8))
+        self.register_buffer("scales", scales.squeeze(-1))
+
+    def forward(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n out"]:
+        """Apply the layer to every token."""
+        rows = x.flatten(0, -2)
+        levels, scales = quantised_rows(rows)
+        out = rescaled(torch._int_mm(levels, self.weight.T), scales, self.scales, self.bias)
+        return out.to(x.dtype).view(*x.shape[:-1], -1)
+
+
+class Bf16Linear(_Stored):
+    """Weights in bfloat16.
+
+    Args:
+        layer: whose weights are stored.
+    """
+
+    weight: Tensor
+
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__(layer)
+        self.register_buffer("weight", layer.weight.detach().bfloat16())
+
+    def forward(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n out"]:
+        """Apply the layer to every token."""
+        bias = None if self.bias is None else self.bias.bfloat16()
+        return linear(x.bfloat16(), self.weight, bias).to(x.dtype)
+
+
+def stored(layer: nn.Linear, storage: Storage = "auto") -> nn.Module:
+    """Return a layer with the same function, up to rounding, and its weights in a narrow format.
+
+    Args:
+        layer: trained layer.
+        storage: format; ``auto`` takes the fastest on the device of the layer.
+    """
+    kinds: dict[Storage, type[_Stored]] = {"fp8": Fp8Linear, "int8": Int8Linear, "bf16": Bf16Linear}
+    return kinds[fastest(layer.weight.device) if storage == "auto" else storage](layer)
+
+
+def fastest(device: torch.device) -> Storage:
+    """Return the format in which linear layers run fastest: FP8 or bfloat16 on CUDA, int8 or bfloat16 on the CPU."""
+    if device.type == "cuda":
+        return "fp8" if _has_fp8_units(device) else "bf16"
+    return "int8" if _has("avx512vnni", "avxvnni", "dotprod") else "bf16"
+
+
+def has_bf16_units() -> bool:
+    """Tell whether the processor multiplies bfloat16 faster than float32."""
+    return _has("avx512bf16", "amx-bf16", "bf16")
+
+
+def _has(*features: str) -> bool:
+    found = llvm.get_host_cpu_features()
+    return any(found.get(name, False) for name in features)
+
+
+def _has_fp8_units(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) >= (8, 9)
