@@ -140,11 +140,12 @@ def _attempt(
         calibration=options.calibration,
     )
     models = _models(photos, capture, options, tools, (matches.key, f"cameras{suffix}"), known_poses)
-    search = _judged(capture, [(capture, models)], rich)
+    posed = known_poses is not None
+    search = _judged(capture, [(capture, models)], rich, posed)
     if options.intrinsics == "auto" and search.description.get("unshared_groups"):
         split = replace(capture, group=split_groups(group, search.description["unshared_groups"]))
         more = _models(photos, split, options, tools, (matches.key, f"cameras{suffix}-split"), known_poses)
-        search = _judged(capture, [(capture, models), (split, more)], rich)
+        search = _judged(capture, [(capture, models), (split, more)], rich, posed)
     seconds = {stage.folder.name: stage.seconds for stage in (features, matches)}
     tried = tuple((first, second) for first, second in matches.value["pairs"])
     failed = {int(i): str(reason) for i, reason in features.value["failed"]}
@@ -180,13 +181,13 @@ def split_groups(group: Sequence[int], apart: Sequence[int]) -> tuple[int, ...]:
     return tuple(split)
 
 
-def _judged(capture: Capture, attempts: Sequence[tuple[Capture, StageResult]], rich: bool) -> CameraSearch:
+def _judged(capture: Capture, attempts: Sequence[tuple[Capture, StageResult]], rich: bool, posed: bool) -> CameraSearch:
     """Verify the models of all mappings together."""
     described = [(item, given, stage) for given, stage in attempts for item in stage.value["models"]]
     mapped = [load_mapped(stage.folder / item["file"]) for item, _, stage in described]
     pairs = tuple(load_pairs(Path(capture.pairs)))
     calibrated = capture.calibration is not None
-    verdict = verify(mapped, pairs, len(capture.features), focal_px=capture.focal_px(), calibrated=calibrated)
+    verdict = verify(mapped, pairs, len(capture.features), None, capture.focal_px(), calibrated, posed)
     found = next((k for k, model in enumerate(mapped) if model is verdict.chosen), None)
     item, given, stage = ({}, *attempts[-1]) if found is None else described[found]
     return CameraSearch(

@@ -36,6 +36,7 @@ def verify(
     options: VerifyOptions | None = None,
     focal_px: Float64[np.ndarray, " photos"] | None = None,
     calibrated: bool = False,
+    posed: bool = False,
 ) -> Verdict:
     """Judge the models of all mappers and choose the best that can be trusted.
 
@@ -51,6 +52,7 @@ def verify(
         focal_px: focal length of each photo by EXIF, NaN where unknown, ``[n_photos]``; None = all unknown. It decides
             over captures of two photos, which do not determine a focal length.
         calibrated: the intrinsics were given and are exact.
+        posed: the poses were given; then no second mapping has to confirm a model that some matches contradict.
 
     Returns:
         The verdict; nothing is raised.
@@ -67,7 +69,7 @@ def verify(
         return Verdict(None, False, (_no_model(pairs, n_photos),), (), (), (), metrics)
     tried = []
     for best in [score for score in ranked if not score.against] or ranked[:1]:
-        refused, warnings, numbers = _doubts(best, ranked, options, priors_of)
+        refused, warnings, numbers = _doubts(best, ranked, options, priors_of, posed)
         others = () if refused else _other_models(best, ranked)
         warnings = () if refused else warnings + _remarks(best, others, n_photos)
         tried.append(Verdict(best.mapped, not refused, refused, warnings, best.drop, others, metrics | numbers))
@@ -79,12 +81,16 @@ def verify(
 
 
 def _doubts(
-    best: Score, ranked: Sequence[Score], options: VerifyOptions, priors_of: Callable[[Mapped], Priors]
+    best: Score,
+    ranked: Sequence[Score],
+    options: VerifyOptions,
+    priors_of: Callable[[Mapped], Priors],
+    posed: bool,
 ) -> Doubts:
     """Return why a model is refused, remarks, and numbers: what speaks against it, other mapper, mirrored twin."""
     if best.against:
         return best.against, (), {}
-    refused, warnings, numbers = _corroborate(best, ranked, options)
+    refused, warnings, numbers = _corroborate(best, ranked, options, posed)
     if refused or len(best.kept) > MAX_REVERSAL_PHOTOS:
         return refused, warnings, numbers
     kept = kept_model(best)
@@ -121,7 +127,7 @@ def _no_model(pairs: Sequence[Pair], n_photos: int) -> str:
     return f"{start}: the photos overlap too little or their viewpoints differ too much"
 
 
-def _corroborate(best: Score, ranked: Sequence[Score], options: VerifyOptions) -> Doubts:
+def _corroborate(best: Score, ranked: Sequence[Score], options: VerifyOptions, posed: bool) -> Doubts:
     """Compare the best model with the sound models of the other mapper."""
     consistent = best.numbers["consistent_share"]
     weak = consistent < options.sure_consistent
@@ -131,10 +137,8 @@ def _corroborate(best: Score, ranked: Sequence[Score], options: VerifyOptions) -
     rivals = [rival for rival in rivals if _n_common(rival, best) >= enough and _explains(rival, best)]
     common = max((_n_common(rival, best) for rival in rivals), default=0)
     if weak and common < CONFIRMING_SHARE * len(best.kept):
-        reason = (
-            f"only {100 * consistent:.0f} % of the matches agree with the cameras, and no second model confirms them"
-        )
-        return (reason,), (), {}
+        text = f"only {100 * consistent:.0f} % of the matches agree with the cameras"
+        return ((), (text,), {}) if posed else ((f"{text}, and no second model confirms them",), (), {})
     if not rivals:
         return (), (), {}
     rival = max(rivals, key=lambda score: _n_common(score, best))

@@ -227,6 +227,8 @@ def test_weak_agreement_needs_a_second_model(rng: np.random.Generator) -> None:
     confirmed = verify([mapped_of(capture), mapped_of(capture, mapper="global")], pairs, 6)
     assert not alone.trusted and "no second model" in alone.refused_because[0]
     assert confirmed.trusted
+    posed = verify([mapped_of(capture)], pairs, 6, posed=True)  # the user's poses are the second opinion
+    assert posed.trusted and "of the matches agree" in posed.warnings[0]
 
 
 def test_same_input_same_verdict(rng: np.random.Generator) -> None:
