@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recon3d.core.errors import UsageError
 from recon3d.core.seeds import generator
+from recon3d.feedforward.da3.model import Da3Prediction
 from recon3d.feedforward.pose_encoding import homogeneous, inverted
 from recon3d.sfm.gps import umeyama
 
@@ -107,3 +108,25 @@ def _agreeing(
 
 def _moved(fit: Float64[np.ndarray, "4 4"], xyz: Float64[np.ndarray, "n 3"]) -> Float64[np.ndarray, "n 3"]:
     return np.asarray(xyz @ fit[:3, :3].T + fit[:3, 3])
+
+
+def in_known_world(
+    prediction: Da3Prediction, cam_from_world: Float[Tensor, "b s 3 4"], K: Float[Tensor, "b s 3 3"]
+) -> Da3Prediction:
+    """Return a prediction with the known cameras and depth in their unit.
+
+    Args:
+        prediction: of the network.
+        cam_from_world: the known poses as the user gave them, not normalised.
+        K: the known intrinsics, in pixels of the network's images.
+
+    Raises:
+        UsageError: the known cameras are all in one place, or the prediction has no cameras.
+    """
+    found, depth = prediction.cam_from_world, prediction.depth_z
+    if found is None or depth is None:
+        raise UsageError("a network of single photos has no cameras to be compared with known ones")
+    known, predicted = (homogeneous(poses).double().cpu().numpy() for poses in (cam_from_world, found))
+    scales = [align_cameras(*scene).scale for scene in zip(known, predicted, strict=True)]
+    depth = depth / depth.new_tensor(scales)[:, None, None, None]
+    return replace(prediction, cam_from_world=cam_from_world, K=K, depth_z=depth)

@@ -85,6 +85,7 @@ class LayerScale(nn.Module):
 
     def __init__(self, dim: int, initial: float) -> None:
         super().__init__()
+        self.initial = initial
         self.gamma = nn.Parameter(torch.full((dim,), initial))
 
     def forward(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:
