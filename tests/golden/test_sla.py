@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from golden_cases import ROOT, cases, load, relative_l2
+from golden_networks import golden_network
 from torch import Tensor
 
+from recon3d.feedforward.da3.config import CONFIGS
+from recon3d.feedforward.da3.model import DepthAnything3
 from recon3d.feedforward.layers.rope import Rope, rope_2d
 from recon3d.feedforward.lite3r.attention import SparseLinearAttention
 from recon3d.feedforward.lite3r.branches import branches
+from recon3d.feedforward.lite3r.convert import convert, fake_quantise_linears, sparse_attentions
+from recon3d.feedforward.lite3r.distillation import (
+    AttentionRecorder,
+    distillation_loss,
+    distillation_weight,
+    learning_rate_factor,
+)
 from recon3d.feedforward.lite3r.linears import FakeQuantLinear, QuantOptions, smoothing
 from recon3d.feedforward.lite3r.options import SparseOptions
+from recon3d.feedforward.lite3r.protocol import depth_scores, geometry_scores, pose_scores
 from recon3d.feedforward.lite3r.quantisation import E4M3, E5M2, IntegerFormat, fake_quantise
+from recon3d.feedforward.safetensors import read_safetensors
+from recon3d.feedforward.vggt.config import VggtOptions
+from recon3d.feedforward.vggt.model import Vggt
 
 pytestmark = pytest.mark.golden
 KINDS = ("*_topk*.npz", "*_block*.npz", "*_threeway*.npz", "quant*.npz", "misc*.npz", "lite3r_*.npz")
@@ -145,3 +160,124 @@ def test_integers(path: Path) -> None:
     np.testing.assert_allclose(smooth, golden["smooth"], rtol=1e-6)
     layer = FakeQuantLinear(linear_of(golden), QuantOptions("w4a8", group=group), smooth)
     np.testing.assert_allclose(layer(x).detach(), golden["y_w4a8_smooth"], rtol=1e-4, atol=1e-5)
+
+
+@of_kind("misc*.npz")
+def test_distillation_and_its_schedule(path: Path) -> None:
+    golden = load(path)
+    pairs = sum(name[0] == "t" and name[1:].isdigit() for name in golden)
+    student, teacher = ([torch.from_numpy(golden[f"{one}{i}"]) for i in range(pairs)] for one in "st")
+    np.testing.assert_allclose(distillation_loss(student, teacher), golden["kd"].item(), rtol=1e-6)
+    n_steps, n_warm_up = 113, 30  # of the run that the README of the set describes
+    weights = [distillation_weight(int(step), n_steps) for step in golden["kd_steps"]]
+    np.testing.assert_allclose(weights, golden["kd_gamma"], rtol=1e-12)
+    factors = [learning_rate_factor(step, n_steps, n_warm_up=n_warm_up) for step in range(len(golden["lr_factor"]))]
+    np.testing.assert_allclose(factors, golden["lr_factor"], rtol=1e-12)
+
+
+@of_kind("misc*.npz")
+def test_scores(path: Path) -> None:
+    golden = load(path)
+    depth = depth_scores(golden["m_pred"], golden["m_gt"], golden["m_mask"])
+    wanted = [golden[f"m_{name}"].item() for name in ("abs_rel", "rmse", "delta1", "delta2", "delta3")]
+    np.testing.assert_allclose([depth.abs_rel, depth.rmse, *depth.delta], wanted, rtol=1e-6)
+    poses = pose_scores(golden["p_pred"], golden["p_gt"])
+    np.testing.assert_allclose(poses, [golden["p_rot_err_deg"].item(), golden["p_trans_err"].item()], rtol=1e-5)
+    geometry = geometry_scores(golden["c_a"], golden["c_b"])
+    np.testing.assert_allclose(geometry, [golden["c_chamfer"].item(), golden["c_f"].item()], rtol=1e-6)
+
+
+class Lite3rCase(NamedTuple):
+    """A dense network of a neighbouring set, its photos, and the student's own parameters."""
+
+    golden: dict[str, np.ndarray]
+    teacher: torch.nn.Module
+    images: Tensor
+    extra: dict[str, Tensor]
+    keep: float
+
+    @classmethod
+    def of(cls, path: Path) -> Lite3rCase:
+        kind = path.stem.removeprefix("lite3r_").rpartition("_")[0]
+        case = json.loads((path.parent / "config.json").read_text())["end_to_end"][kind]
+        photos = load(ROOT / kind / f"{case['images']}.npz")
+        images = torch.from_numpy(photos["images_normalised" if kind == "da3" else "images"])
+        extra = read_safetensors(path.with_name(f"{path.stem}_extra.safetensors"))
+        return cls(load(path), golden_network(kind), images, extra, case["keep"])
+
+    def student(self) -> torch.nn.Module:
+        model = convert(copy.deepcopy(self.teacher), SparseOptions(mode="topk", keep=self.keep))
+        prefix = "model." if any(name.startswith("model.") for name in self.extra) else ""
+        missing, unexpected = model.load_state_dict(
+            {
+                name.removeprefix(prefix): value.reshape(()) if name.endswith("lam") else value
+                for name, value in self.extra.items()
+            },
+            strict=False,
+        )
+        assert not unexpected
+        assert not [name for name in missing if "proj_lin" in name or "lam" in name]
+        return model
+
+    def wanted(self, prefix: str) -> dict[str, np.ndarray]:
+        found = {name.partition("_")[2]: one for name, one in self.golden.items() if name.startswith(f"{prefix}_")}
+        assert found
+        return found
+
+    def answers(self, model: torch.nn.Module) -> dict[str, Tensor]:
+        with torch.inference_mode():
+            found = model(self.images)
+        return {
+            "depth": found.depth_z,
+            "depth_conf": found.confidence,
+            "extrinsics": found.cam_from_world,
+            "intrinsics": found.K,
+            "pose_enc": found.pose_encodings[-1] if hasattr(found, "pose_encodings") else None,
+        }
+
+
+@of_kind("lite3r_*.npz")
+def test_lite3r_networks(path: Path) -> None:
+    case = Lite3rCase.of(path)
+    for prefix, model, tolerance in (("dense", case.teacher, 2e-5), ("sla", case.student(), 5e-5)):
+        found = case.answers(model)
+        for name, want in case.wanted(prefix).items():
+            np.testing.assert_allclose(found[name].reshape(want.shape), want, rtol=1e-5, atol=tolerance)
+
+
+@of_kind("lite3r_*.npz")
+def test_lite3r_networks_in_eight_bits(path: Path) -> None:
+    """A sanity check only, as the README of the set says: rounding flips make whole networks chaotic."""
+    case = Lite3rCase.of(path)
+    found = case.answers(fake_quantise_linears(case.student()))
+    for name, want in case.wanted("fp8").items():
+        off = np.sqrt(np.mean((found[name].reshape(want.shape).numpy() - want) ** 2)) / want.std()
+        assert off < 0.3, name
+
+
+@of_kind("lite3r_*.npz")
+def test_distillation_of_networks(path: Path) -> None:
+    case = Lite3rCase.of(path)
+    outputs = []
+    for model in (case.teacher, case.student()):
+        with AttentionRecorder(model) as recorder:
+            case.answers(model)
+        outputs.append(recorder.outputs)
+    assert [list(one.shape) for one in outputs[0]] == case.golden["attn_output_shapes"].tolist()
+    single = [float(distillation_loss([one], [other])) for one, other in zip(*outputs, strict=True)]
+    np.testing.assert_allclose(single, case.golden["kd_per_module"], rtol=1e-3)
+    np.testing.assert_allclose(distillation_loss(*outputs), case.golden["kd_mean"].item(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("path", [*cases("vggt", "lite3r_*_keys.json"), *cases("da3", "lite3r_*_keys.json")])
+def test_names_and_shapes_of_full_networks(path: Path) -> None:
+    want = {name: tuple(shape) for name, (shape, _) in json.loads(path.read_text()).items()}
+    with torch.device("meta"):
+        if "vggt" in path.stem:
+            model = Vggt(VggtOptions(heads=("camera", "depth")))
+        else:
+            model = DepthAnything3(CONFIGS[path.stem.removeprefix("lite3r_").removesuffix("_keys").replace("_", "-")])
+        found = {name: tuple(one.shape) for name, one in convert(model).state_dict().items()}
+    prefix = "model." if all(name.startswith("model.") for name in want) else ""
+    assert found == {name.removeprefix(prefix): shape for name, shape in want.items()}
+    assert sum(1 for _ in sparse_attentions(model)) == sum(name.endswith(".proj_lin.weight") for name in want)

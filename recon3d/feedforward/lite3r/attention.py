@@ -49,13 +49,17 @@ class SparseLinearAttention(Attention):
         self.proj_lin = self._projection(like)
         if options.project_sparse:
             self.proj_topk = self._projection(like)
-            with torch.no_grad():
-                self.proj_topk.weight.diagonal().add_(1.0)
+        self.draw(torch.Generator().manual_seed(0))
+
+    def draw(self, generator: torch.Generator) -> None:
+        """Draw the projections anew: noise around zero for the linear branch, around the identity for the other."""
+        with torch.no_grad():
+            self.proj_lin.weight.copy_(_noise(self.head_dim, generator))
+            if self.options.project_sparse:
+                self.proj_topk.weight.copy_(torch.eye(self.head_dim) + _noise(self.head_dim, generator))
 
     def _projection(self, like: Tensor) -> nn.Linear:
-        made = nn.Linear(self.head_dim, self.head_dim, bias=False, device=like.device, dtype=like.dtype)
-        nn.init.normal_(made.weight, std=_INITIAL_STD)
-        return made
+        return nn.Linear(self.head_dim, self.head_dim, bias=False, device=like.device, dtype=like.dtype)
 
     def attend(
         self, q: Float[Tensor, "b heads n d"], k: Float[Tensor, "b heads n d"], v: Float[Tensor, "b heads n d"]
@@ -68,3 +72,7 @@ class SparseLinearAttention(Attention):
         if self.options.project_sparse:
             sparse = self.proj_topk(sparse)
         return sparse + (linear if plain else self.proj_lin(linear))
+
+
+def _noise(n: int, generator: torch.Generator) -> Tensor:
+    return _INITIAL_STD * torch.randn(n, n, generator=generator, device="cpu")

@@ -1,4 +1,4 @@
-"""Fake quantisation: values rounded to what a narrow format holds, one scale per row, and gradients as if they were not."""
+"""Fake quantisation: values rounded to what a narrow format holds, with a scale per row, and gradients as if not."""
 
 from __future__ import annotations
 
