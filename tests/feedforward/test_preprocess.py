@@ -43,7 +43,7 @@ def test_sizes_of_vggt(mode: str, height: int, width: int, expected: tuple[int, 
         ("upper_bound_crop", 305, 400, (378, 504)),
         ("lower_bound_resize", 300, 400, (504, 672)),
         ("lower_bound_crop", 300, 400, (504, 672)),
-        ("upper_bound_resize", 1512, 1512, (504, 504)),
+        ("upper_bound_resize", 700, 700, (504, 504)),
         ("upper_bound_resize", 2, 4000, (14, 504)),
         ("upper_bound_crop", 2, 4000, (1, 504)),
     ],
@@ -112,7 +112,7 @@ def test_an_edge_of_the_photo_is_where_the_placement_says(
     found = prepare([photo])
     corner = found.placements[0].matrix @ [width // 2, height // 2, 1.0]
     bright = found.images[0, 0] > found.images[0, 0, 70, 20:120].mean()
-    x, y = int(round(corner[0])), int(round(corner[1]))
+    x, y = (round(float(one)) for one in corner[:2])
     inner = bright[y - 20 : y + 20, x - 20 : x + 20].float()
     across, down = inner[:15].mean(0), inner[:, :15].mean(1)
     assert abs(float(across.sum()) - 20) <= 1 and abs(float(down.sum()) - 20) <= 1
