@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -17,10 +18,9 @@ def aggregator(options: VggtOptions = VGGT) -> Aggregator:
 
 
 @pytest.fixture(autouse=True)
-def no_gradients() -> None:
-    torch.set_grad_enabled(False)
-    yield
-    torch.set_grad_enabled(True)
+def no_gradients() -> Iterator[None]:
+    with torch.no_grad():
+        yield
 
 
 def test_tokens_are_camera_registers_patches_and_twice_as_wide() -> None:
@@ -91,9 +91,8 @@ def test_colours_are_normalised_inside() -> None:
     model = aggregator()
     mean = torch.tensor([0.485, 0.456, 0.406])[:, None, None].expand(1, 1, 3, 28, 42)
     model.patch_embed.blocks = torch.nn.ModuleList()
-    patches = model.patch_embed.norm(
-        model.patch_embed.patch_embed.proj.bias + model.patch_embed._positions(2, 3)[:, 1:]
-    )
+    vit = model.patch_embed
+    patches = vit.norm(vit.patch_embed.proj.bias + vit._positions(2, 3)[:, 1:])
     tokens = model._tokens(mean)
     assert torch.allclose(tokens[:, 3:], patches, atol=1e-4)
 
