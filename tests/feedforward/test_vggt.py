@@ -7,6 +7,7 @@ import torch
 from tiny_networks import VGGT, photos, tiny_vggt
 
 from recon3d.core.errors import ShapeError
+from recon3d.feedforward.initialization import initialize
 from recon3d.feedforward.losses import DenseLossOptions, camera_loss, dense_loss
 from recon3d.feedforward.pose_encoding import decode_cameras
 from recon3d.feedforward.vggt.dense_heads import inverse_log
@@ -107,23 +108,21 @@ def test_inverse_log_is_odd_and_undoes_the_logarithm() -> None:
 
 
 def test_one_batch_can_be_learned() -> None:
-    """Cameras and depth of one scene: a few steps take most of the loss away."""
-    torch.manual_seed(0)
+    """Cameras and depth of one scene: a few steps by the signs of the gradients take most of the loss away."""
     model = Vggt(replace(VGGT, heads=("camera", "depth"), depth=2, taps=(0, 0, 1, 1)))
-    for block in model.modules():
-        if hasattr(block, "gamma"):
-            torch.nn.init.constant_(block.gamma, 0.5)
-    images, target = photos(2, 14, 28), torch.randn(2, 9) * 0.3
-    depth = 1.0 + torch.rand(2, 1, 1, 1).expand(2, 14, 28, 1)
-    mask, optimizer = torch.ones(2, 14, 28, dtype=torch.bool), torch.optim.Adam(model.parameters(), lr=1e-2)
+    initialize(model, 0)
+    images, target = photos(2, 14, 28), 0.3 * torch.rand(2, 9, generator=torch.Generator().manual_seed(1))
+    depth, mask = torch.tensor([1.2, 1.8])[:, None, None, None].expand(2, 14, 28, 1), torch.ones(2, 14, 28).bool()
     losses = []
-    for _ in range(20):
+    for step in range(20):
         found = model(images)
-        cameras = camera_loss([stage.flatten(0, 1) for stage in found.pose_encodings], target.abs())
+        cameras = camera_loss([stage[0] for stage in found.pose_encodings], target)
         dense = dense_loss(found.depth_z[0, ..., None], found.confidence[0], depth, mask, DenseLossOptions())
-        loss = cameras.total + dense.plain
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(float(loss.detach()))
-    assert losses[-1] < 0.4 * losses[0]
+        (cameras.total + dense.plain).backward()
+        with torch.no_grad():
+            for one in model.parameters():
+                if one.grad is not None:
+                    one -= 0.005 * 0.9**step * one.grad.sign()
+                    one.grad = None
+        losses.append(float((cameras.total + dense.plain).detach()))
+    assert losses[-1] < 0.3 * losses[0]
