@@ -92,11 +92,17 @@ def find_cameras(
         photos: the photos, without duplicates, sorted by key.
         options: how.
         tools: stages, workers, progress.
-        known_poses: a COLMAP model or transforms.json with their poses: they are refined, not searched.
+        known_poses: a COLMAP model or transforms.json with their poses: they are refined, or kept, and not searched.
 
     Returns:
         The best verified model, or the reasons why there is none.
+
+    Raises:
+        UsageError: exact poses are asked for, and there are none.
     """
+    if options.exact_poses and known_poses is None:
+        fix = "add --photos.poses with a COLMAP model or a transforms.json"
+        raise UsageError("exact poses need poses", got="--sfm.exact-poses alone", fix=fix)
     first = _attempt(photos, options, tools, known_poses, rich=False)
     placed = _n_placed(first.verdict)
     spare = 0 if len(photos) <= FEW_PHOTOS else max(1, len(photos) // 10)
@@ -141,11 +147,11 @@ def _attempt(
     )
     models = _models(photos, capture, options, tools, (matches.key, f"cameras{suffix}"), known_poses)
     posed = known_poses is not None
-    search = _judged(capture, [(capture, models)], rich, posed)
+    search = _judged(capture, [(capture, models)], rich, posed, options.exact_poses)
     if options.intrinsics == "auto" and search.description.get("unshared_groups"):
         split = replace(capture, group=split_groups(group, search.description["unshared_groups"]))
         more = _models(photos, split, options, tools, (matches.key, f"cameras{suffix}-split"), known_poses)
-        search = _judged(capture, [(capture, models), (split, more)], rich, posed)
+        search = _judged(capture, [(capture, models), (split, more)], rich, posed, options.exact_poses)
     seconds = {stage.folder.name: stage.seconds for stage in (features, matches)}
     tried = tuple((first, second) for first, second in matches.value["pairs"])
     failed = {int(i): str(reason) for i, reason in features.value["failed"]}
@@ -181,12 +187,14 @@ def split_groups(group: Sequence[int], apart: Sequence[int]) -> tuple[int, ...]:
     return tuple(split)
 
 
-def _judged(capture: Capture, attempts: Sequence[tuple[Capture, StageResult]], rich: bool, posed: bool) -> CameraSearch:
+def _judged(
+    capture: Capture, attempts: Sequence[tuple[Capture, StageResult]], rich: bool, posed: bool, exact: bool
+) -> CameraSearch:
     """Verify the models of all mappings together."""
     described = [(item, given, stage) for given, stage in attempts for item in stage.value["models"]]
     mapped = [load_mapped(stage.folder / item["file"]) for item, _, stage in described]
     pairs = tuple(load_pairs(Path(capture.pairs)))
-    calibrated = capture.calibration is not None
+    calibrated = capture.calibration is not None or exact
     verdict = verify(mapped, pairs, len(capture.features), None, capture.focal_px(), calibrated, posed)
     found = next((k for k, model in enumerate(mapped) if model is verdict.chosen), None)
     item, given, stage = ({}, *attempts[-1]) if found is None else described[found]
@@ -312,13 +320,14 @@ def _models(
     mappers = ["incremental", "global"] if options.mapper == "auto" else [options.mapper]
     inputs = {"matches": key, "group": list(capture.group), "seed": capture.seed, "mappers": mappers}
     inputs |= {"principal_point": options.principal_point, "calibration": options.calibration}
-    inputs |= {"known": None if known is None else _fingerprint(known)}
+    inputs |= {"known": None if known is None else _fingerprint(known), "exact": options.exact_poses}
 
     def build(folder: Path) -> dict[str, Any]:
         shared = {"capture": asdict(capture)}
         if known is not None:
             save_mapped(folder / "poses.npz", known)
-            tasks = [{**shared, "poses": str(folder / "poses.npz"), "target": str(folder / "known")}]
+            files = {"poses": str(folder / "poses.npz"), "target": str(folder / "known")}
+            tasks: list[dict[str, Any]] = [{**shared, **files, "exact": options.exact_poses}]
             found = run_shown("recon3d.sfm.solve:known_poses_task", tasks, tools, "refining known cameras")
             return _gathered(found, ["known"])
         tasks = [{**shared, "mapper": mapper, "target": str(folder / mapper)} for mapper in mappers]

@@ -22,6 +22,8 @@ class SfmOptions:
         intrinsics: ``auto`` shares one camera among photos of one size unless EXIF says otherwise, and verifies it.
         principal_point: ``auto`` frees it only where the photos determine it well.
         calibration: known intrinsics ``fx,fy,cx,cy[,k1,k2,p1,p2]`` in pixels of the upright photos; kept fixed.
+        exact_poses: keep the known poses and intrinsics as they are, as of a calibrated rig or of rendered photos;
+            otherwise the photos refine them.
         max_image_size: photos are scaled down to this long side before features are found, in pixels.
         max_features: SIFT features per photo, the largest first.
         seed: seed of every random choice; the same seed gives the same bits.
@@ -32,6 +34,7 @@ class SfmOptions:
     intrinsics: Literal["auto", "shared", "per-photo"] = "auto"
     principal_point: Literal["auto", "fixed", "free"] = "auto"
     calibration: str | None = None
+    exact_poses: bool = False
     max_image_size: int = 3200
     max_features: int = 6144
     seed: int = 0

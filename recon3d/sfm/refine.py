@@ -212,6 +212,24 @@ def refine(
     return Refined(with_errors(mapped), assumed, adjusted, tuple(notes), gains, apart)
 
 
+def triangulated(mapped: Mapped, assumed: Assumptions, database: Path, n_photos: int, seed: int) -> Refined:
+    """Give points to cameras that are exact, and change nothing of these.
+
+    Args:
+        mapped: the cameras; points are replaced.
+        assumed: what is known of its camera groups, in ascending order of their numbers.
+        database: the COLMAP database of the capture.
+        n_photos: photos in the capture.
+        seed: seed of the triangulation.
+    """
+    mapped = retriangulate(mapped, database, n_photos, seed)
+    priors = make_priors(assumed)
+    _, adjusted = adjust_mapped(mapped, priors, max_iterations=0)
+    mapped = filter_observations(mapped, adjusted)
+    _, adjusted = adjust_mapped(mapped, priors, max_iterations=0)
+    return Refined(with_errors(mapped), assumed, adjusted, (), {}, np.zeros(len(assumed.size), bool))
+
+
 def _question(mapped: Mapped, assumed: Assumptions, principal_point: str, notes: list[str]) -> Assumptions:
     """Ask the photos about EXIF focal lengths and about crops."""
     if principal_point != "fixed":

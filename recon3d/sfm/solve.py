@@ -18,7 +18,7 @@ from recon3d.sfm.intrinsics import Assumptions, assume
 from recon3d.sfm.mapping import build_database, load_mapped, run_mapper, save_mapped
 from recon3d.sfm.matching import load_pairs
 from recon3d.sfm.options import parse_calibration
-from recon3d.sfm.refine import Refined, refine
+from recon3d.sfm.refine import Refined, refine, triangulated
 from recon3d.sfm.types import Mapped
 
 MAX_MODELS = 3  # of one mapper that are refined and verified
@@ -81,13 +81,14 @@ def solve_task(capture: Mapping[str, Any], mapper: Any, target: str) -> dict[str
     return {"models": described}
 
 
-def known_poses_task(capture: Mapping[str, Any], poses: str, target: str) -> dict[str, Any]:
+def known_poses_task(capture: Mapping[str, Any], poses: str, target: str, exact: bool = False) -> dict[str, Any]:
     """Triangulate and refine photos whose poses are known, and put the result back into their frame (a worker task).
 
     Args:
         capture: fields of a :class:`Capture`.
         poses: ``.npz`` of a model without points, as ``save_mapped`` writes it.
         target: folder for the model.
+        exact: the cameras are kept as they are.
 
     Returns:
         As :func:`solve_task`.
@@ -96,7 +97,7 @@ def known_poses_task(capture: Mapping[str, Any], poses: str, target: str) -> dic
     given, folder = Capture.from_json(capture), Path(target)
     known = with_calibration(load_mapped(Path(poses)), given.calibration)
     with _database(given, folder) as database:
-        description = _refined(known, given, database, folder / "0.npz", anchor=known.cameras)
+        description = _refined(known, given, database, folder / "0.npz", known.cameras, exact)
     return {"models": [description]}
 
 
@@ -125,15 +126,24 @@ def _quiet() -> None:
 
 
 def _refined(
-    mapped: Mapped, given: Capture, database: Path, target: Path, anchor: Cameras | None = None
+    mapped: Mapped,
+    given: Capture,
+    database: Path,
+    target: Path,
+    anchor: Cameras | None = None,
+    exact: bool = False,
 ) -> dict[str, Any]:
     """Refine one model, write it and describe it."""
     _, group = np.unique(mapped.camera_group, return_inverse=True)
     calibration = None if given.calibration is None else parse_calibration(given.calibration)
     assumed = assume(mapped.cameras, group, given.focal_px()[mapped.photo], calibration)
     n_photos = len(given.features)
-    refined = refine(mapped, assumed, given.principal_point, database, n_photos, given.seed, known=anchor is not None)
-    model = refined.mapped if anchor is None else _anchored(refined.mapped, anchor)
+    if exact:
+        refined = triangulated(mapped, assumed, database, n_photos, given.seed)
+    else:
+        known = anchor is not None
+        refined = refine(mapped, assumed, given.principal_point, database, n_photos, given.seed, known)
+    model = refined.mapped if anchor is None or exact else _anchored(refined.mapped, anchor)
     save_mapped(target, model)
     return {"file": target.name, "notes": list(refined.notes), **describe(refined)}
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recon3d.core.errors import ResultError
+from recon3d.core.errors import ResultError, UsageError
 from recon3d.core.progress import Progress
 from recon3d.core.stages import StageStore
 from recon3d.core.workers import Outcome, TaskFailure, WorkerOptions
@@ -353,6 +353,13 @@ def test_known_poses_are_refined_once_and_not_searched(workers: Workers, tools: 
     assert len(workers.named("extract_task")) == N  # three of ten placed, yet no second try
     assert found.verdict.chosen is not None
     assert (found.verdict.chosen.mapper, found.verdict.chosen.photo.tolist()) == ("known", [0, 1, 2])
+
+
+def test_exact_poses_are_said_to_the_worker_and_need_poses(workers: Workers, tools: Tools, poses: Path) -> None:
+    find(tools, poses=poses, exact_poses=True)
+    assert [task["exact"] for task in workers.named("known_poses_task")] == [True]
+    with pytest.raises(UsageError, match="exact poses need poses"):
+        find(tools, exact_poses=True)
 
 
 def test_other_known_poses_are_refined_anew(workers: Workers, tools: Tools, poses: Path) -> None:

@@ -267,6 +267,18 @@ def test_similarity_balances_noise() -> None:
     np.testing.assert_allclose(off.mean(axis=0), 0, atol=1e-9 * size)
 
 
+def test_exact_poses_stay_to_the_bit(capture: OnDisk, tmp_path: Path) -> None:
+    truth, photos = capture.cameras, np.arange(6)
+    known = known_model(truth[photos], photos, np.zeros(6, np.int64))
+    save_mapped(tmp_path / "poses.npz", known)
+    task = (asdict(as_capture(capture)), str(tmp_path / "poses.npz"), str(tmp_path / "known"))
+    value = known_poses_task(*task, exact=True)
+    model = load_mapped(tmp_path / "known" / value["models"][0]["file"])
+    assert np.array_equal(model.cameras.cam_from_world, known.cameras.cam_from_world)
+    assert np.array_equal(model.cameras.K, known.cameras.K)
+    assert len(model.points) > 190 and model.points.mean_error_px < 1.0
+
+
 def test_models_of_known_poses_have_no_points() -> None:
     assert len(no_points()) == 0 and no_points().obs_xy.shape == (0, 2)
     model = known_model(cameras_at(ring_poses(3)), np.array([1, 4, 5]), np.array([0, 0, 1]))
