@@ -31,6 +31,11 @@ if TYPE_CHECKING:
         shade_surfaces as shade_surfaces,
         specular_occlusion as specular_occlusion,
     )
+    from recon3d.splats.relight.surfels import (
+        LitSurface as LitSurface,
+        SurfelOptions as SurfelOptions,
+        surfels_of as surfels_of,
+    )
     from recon3d.splats.relight.transfer import TransferOptions as TransferOptions, bake_transfer as bake_transfer
     from recon3d.splats.relight.types import (
         RelightableGaussians as RelightableGaussians,
@@ -51,6 +56,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "shade_surfaces",
             "specular_occlusion",
         ],
+        "surfels": ["LitSurface", "SurfelOptions", "surfels_of"],
         "transfer": ["TransferOptions", "bake_transfer"],
         "types": ["RelightableGaussians", "open_transfer", "openness"],
     },
