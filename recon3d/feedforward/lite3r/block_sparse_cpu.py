@@ -11,11 +11,10 @@ from jaxtyping import Float32, Int64
 from torch import Tensor
 
 from recon3d.core.kernels import kernel, run_chunks
-from recon3d.feedforward.lite3r.simd import LANES, multiply, multiply_add, row_maximum, row_weights
+from recon3d.feedforward.lite3r.simd import ROWS, multiply, multiply_add, softmax_step
 
 _SCORES_AT_ONCE = 2**20  # of one chunk, about a millisecond
 _BLOCKS_AT_ONCE = 64
-GROUP = 128  # keys of one softmax step
 STEP = 16  # sizes of blocks must be multiples of it
 
 
@@ -37,7 +36,7 @@ def attend(
     """
     out, log_sums = torch.empty(q.shape), torch.empty(q.shape[:2])
     queries, plain_k, plain_v = (x.detach().contiguous().numpy() for x in (q, k, v))  # one layout, so compiled once
-    keys, values = _packed(plain_k, plain_v, size)
+    keys, values = packed(plain_k, size, transposed=False), packed(plain_v, size, transposed=True)
     rows = kept.flatten(0, 1).contiguous().numpy()
     arrays = queries, keys.reshape(-1), values.reshape(-1), rows, out.numpy(), log_sums.numpy()
     step = max(1, _SCORES_AT_ONCE // (size**2 * max(1, rows.shape[1])))
@@ -49,91 +48,88 @@ def attend(
     return out, log_sums
 
 
-def _packed(k: np.ndarray, v: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return transposed key blocks ``[b*nk,d,size]`` and value blocks ``[b*nk,size,columns]``, filled up with zeros."""
-    (batch, n, d), columns = k.shape, -(-k.shape[2] // LANES) * LANES
+def packed(x: np.ndarray, size: int, *, transposed: bool) -> np.ndarray:
+    """Return blocks ``[b*blocks,size,d]``, or ``[b*blocks,d,size]`` with d rounded up to a multiple of 4.
+
+    Args:
+        x: keys or values, ``[b,n,d]``.
+        size: tokens of a block; the last one is filled up with zeros.
+        transposed: one channel a row.
+    """
+    (batch, n, d), rows = x.shape, -(-x.shape[2] // ROWS) * ROWS
     n_blocks = batch * -(-n // size)
-    keys, values = np.empty((n_blocks, d, size), np.float32), np.empty((n_blocks, size, columns), np.float32)
+    out = np.empty((n_blocks, rows, size) if transposed else (n_blocks, size, d), np.float32)
+    fill = _pack_transposed if transposed else _pack
 
     def work(chunk: int) -> None:
-        _pack(k, v, keys, values, chunk * _BLOCKS_AT_ONCE, min((chunk + 1) * _BLOCKS_AT_ONCE, n_blocks))
+        fill(x, out, size, chunk * _BLOCKS_AT_ONCE, min((chunk + 1) * _BLOCKS_AT_ONCE, n_blocks))
 
     run_chunks(work, -(-n_blocks // _BLOCKS_AT_ONCE))
-    return keys, values
+    return out
 
 
 @kernel
 @no_type_check
-def _pack(k, v, keys, values, begin, end):
-    n, d, size = k.shape[1], k.shape[2], keys.shape[2]
-    n_blocks = -(-n // size)
+def _pack(x, out, size, begin, end):
+    n_blocks = -(-x.shape[1] // size)
     for block in range(begin, end):
         item, first = block // n_blocks, block % n_blocks * size
-        n_rows = min(size, n - first)
-        keys[block, :, n_rows:] = np.float32(0.0)
-        values[block] = np.float32(0.0)
-        for row in range(n_rows):
-            for column in range(d):
-                keys[block, column, row] = k[item, first + row, column]
-                values[block, row, column] = v[item, first + row, column]
+        n_rows = min(size, x.shape[1] - first)
+        out[block, :n_rows] = x[item, first : first + n_rows]
+        out[block, n_rows:] = np.float32(0.0)
 
 
 @kernel
 @no_type_check
-def _attend(q, keys, values, rows, out, log_sums, n_keys, size, begin, end):
-    n, d, n_kept = q.shape[1], q.shape[2], rows.shape[1]
-    n_query_blocks, n_key_blocks, columns = -(-n // size), -(-n_keys // size), -(-d // LANES) * LANES
-    group = min(n_kept, max(1, GROUP // size))
-    width = group * size
-    query = np.empty(size * d, np.float32)
-    scores, total = np.empty(size * width, np.float32), np.empty(size * columns, np.float32)
-    top, norm = np.empty(size, np.float32), np.empty(size, np.float32)
+def _pack_transposed(x, out, size, begin, end):
+    n_blocks = -(-x.shape[1] // size)
+    for block in range(begin, end):
+        item, first = block // n_blocks, block % n_blocks * size
+        out[block] = np.float32(0.0)
+        for row in range(min(size, x.shape[1] - first)):
+            for column in range(x.shape[2]):
+                out[block, column, row] = x[item, first + row, column]
+
+
+@kernel
+@no_type_check
+def _attend(q, keys, values, kept, out, log_sums, n_keys, size, begin, end):
+    (_, n, d), n_channels = q.shape, -(-q.shape[2] // ROWS) * ROWS
+    n_query_blocks, n_key_blocks = -(-n // size), -(-n_keys // size)
+    query, scores = np.empty(d * size, np.float32), np.empty(size * size, np.float32)
+    total = np.empty(n_channels * size, np.float32)
+    top, norm, shrink = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
     for at in range(begin, end):
         item, first = at // n_query_blocks, at % n_query_blocks * size
         n_rows = min(size, n - first)
-        n_tiled = (n_rows + 3) // 4 * 4
-        _load(q[item], first, n_rows, query)
+        _load(q[item], first, n_rows, size, query)
         total[:], top[:], norm[:] = np.float32(0.0), np.float32(-np.inf), np.float32(0.0)
-        for start in range(0, n_kept, group):
-            here = min(group, n_kept - start)
-            for i in range(here):
-                place = item * n_key_blocks + rows[at, start + i]
-                multiply(query, d, keys, place * d * size, size, scores, i * size, width, n_tiled, size, d)
-                n_valid = n_keys - rows[at, start + i] * size
-                for row in range(n_tiled):
-                    scores[row * width + i * size + n_valid : row * width + (i + 1) * size] = np.float32(-np.inf)
-            _softmax_step(scores, width, here * size, n_tiled, top, norm, total, columns)
-            for i in range(here):
-                place = (item * n_key_blocks + rows[at, start + i]) * size * columns
-                multiply_add(scores, i * size, width, values, place, columns, total, columns, n_tiled, columns, size)
+        for block in kept[at]:
+            place, n_valid = item * n_key_blocks + block, min(size, n_keys - block * size)
+            multiply(keys, place * size * d, query, scores, -(-n_valid // ROWS) * ROWS, size, d)
+            softmax_step(scores, n_valid, size, top, norm, shrink)
+            multiply_add(values, place * n_channels * size, size, scores, total, n_channels, size, n_valid, shrink)
+        _store(total, norm, n_rows, size, out[item, first : first + n_rows])
         for row in range(n_rows):
             log_sums[item, first + row] = np.float32(math.log(norm[row]) + top[row] * math.log(2.0))
-            for column in range(d):
-                out[item, first + row, column] = total[row * columns + column] / norm[row]
 
 
 @kernel(inline=True)
 @no_type_check
-def _load(q, first, n_rows, query):
-    """Copy a block of queries, scaled so that the softmax is to base two."""
-    d = q.shape[1]
-    scale = np.float32(1.0 / (math.sqrt(d) * math.log(2.0)))
+def _load(q, first, n_rows, size, query):
+    """Transpose a block of queries, scaled so that the softmax is to base two."""
+    scale = np.float32(1.0 / (math.sqrt(q.shape[1]) * math.log(2.0)))
     query[:] = np.float32(0.0)
     for row in range(n_rows):
-        for column in range(d):
-            query[row * d + column] = q[first + row, column] * scale
+        for column in range(q.shape[1]):
+            query[column * size + row] = q[first + row, column] * scale
 
 
 @kernel(inline=True)
 @no_type_check
-def _softmax_step(scores, stride, width, n_rows, top, norm, total, columns):
-    """Turn scores into weights relative to the largest score so far, and bring what was summed before to that scale."""
+def _store(total, norm, n_rows, size, out):
+    """Transpose the sums back, divided by the sums of the weights."""
     for row in range(n_rows):
-        best = max(top[row], row_maximum(scores, row * stride, width))
-        if best > top[row]:
-            shrink = np.float32(2.0 ** (top[row] - best))
-            norm[row] *= shrink
-            for column in range(row * columns, (row + 1) * columns):
-                total[column] *= shrink
-            top[row] = best
-        norm[row] += row_weights(scores, row * stride, width, top[row])
+        share = np.float32(1.0) / norm[row]
+        for column in range(out.shape[1]):
+            out[row, column] = total[column * size + row] * share

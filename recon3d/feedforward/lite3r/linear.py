@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import elu
+
+from recon3d.feedforward.lite3r import linear_cpu
 
 EPS = 1e-6
 
@@ -31,13 +34,22 @@ def linear_attention(
         v: values, ``[*b,m,d]``.
         projection: the learned matrix P; None = identity.
     """
+    if q.device.type == "cpu" and not _records(q, k, v, projection) and torch.float64 not in (q.dtype, v.dtype):
+        return _on_the_cpu(q, k, v, projection)
     features, keys = feature_map(q), feature_map(k)
     state = keys.mT @ v
     if projection is not None:
         state = state @ projection.mT
-    norm = features @ keys.sum(-2).unsqueeze(-1) + EPS
-    return (features @ state).div_(norm) if not _records(q, k, v, state) else features @ state / norm
+    return features @ state / (features @ keys.sum(-2).unsqueeze(-1) + EPS)
 
 
-def _records(*tensors: Tensor) -> bool:
-    return any(one.requires_grad for one in tensors)
+def _on_the_cpu(q: Tensor, k: Tensor, v: Tensor, projection: Tensor | None) -> Tensor:
+    flat_q, flat_k, flat_v = (x.reshape(-1, *x.shape[-2:]).float() for x in (q, k, v))
+    state, sums = linear_cpu.key_state(flat_k, flat_v)
+    if projection is not None:
+        state = projection.float() @ state
+    return linear_cpu.apply_state(flat_q, state, sums, EPS).view(q.shape).to(q.dtype)
+
+
+def _records(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in tensors)

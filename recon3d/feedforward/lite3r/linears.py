@@ -59,7 +59,7 @@ class FakeQuantLinear(nn.Linear):
         self.weight, self.bias = layer.weight, layer.bias
         if smooth is not None:
             self.register_buffer("smooth", smooth)
-        self._frozen: tuple[object, Tensor] | None = None
+        self._frozen: tuple[list[tuple[int, int]], Tensor] | None = None
         self.train(layer.training)
 
     def forward(self, input: Float[Tensor, "*n c"]) -> Float[Tensor, "*n out"]:
@@ -72,7 +72,8 @@ class FakeQuantLinear(nn.Linear):
         form = self.options.weight_format()
         if self.weight.requires_grad:
             return fake_quantise(self.weight if smooth is None else self.weight * smooth, form)
-        state = self.weight.data_ptr(), self.weight._version, None if smooth is None else smooth._version
+        used = [one for one in (self.weight, smooth) if one is not None]
+        state = [(one.data_ptr(), 0 if one.is_inference() else one._version) for one in used]
         if self._frozen is None or self._frozen[0] != state:
             self._frozen = state, form.quantised(self.weight if smooth is None else self.weight * smooth)
         return self._frozen[1]

@@ -1,4 +1,4 @@
-"""Vector code for numba: register tiles of a matrix product, row maxima and exponentials, as LLVM instructions.
+"""Vector code for numba: register tiles of a matrix product and a softmax step, written as LLVM instructions.
 
 Numba keeps no tile of a product in registers by itself, which costs a factor of ten or more. Everything here works on
 contiguous float32 arrays from an offset on, checks no bounds, and wants widths that are multiples of :data:`LANES`.
@@ -6,6 +6,7 @@ contiguous float32 arrays from an offset on, checks no bounds, and wants widths 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, no_type_check
 
@@ -65,134 +66,174 @@ class _Code:
         """Return the larger of two vectors; ``b`` where it is no number."""
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), a, b)
 
-    def call(self, name: str, *args: Any, result: Any = _VECTOR, free_order: bool = False) -> Any:
-        """Call one of LLVM's own functions on vectors."""
-        kind, module = ir.FunctionType(result, [arg.type for arg in args]), self.builder.module
+    def call(self, name: str, *args: Any) -> Any:
+        """Call one of LLVM's own functions from vectors to a vector."""
+        kind, module = ir.FunctionType(_VECTOR, [_VECTOR] * len(args)), self.builder.module
         function = cgutils.get_or_insert_function(module, kind, f"{name}.v{LANES}f32")  # type: ignore[no-untyped-call]
-        return self.builder.call(function, args, fastmath=("reassoc",) if free_order else ())
+        return self.builder.call(function, args)
+
+    def exp2(self, x: Any) -> Any:
+        """Return 2^x for x <= 0; below 2^-126 it is 2^-126."""
+        builder, x = self.builder, self.larger(_constant(-126.0), x)
+        whole = self.call("llvm.rint", x)
+        rest, value = builder.fsub(x, whole), _constant(_EXP2[-1])
+        for factor in _EXP2[-2::-1]:
+            value = self.call("llvm.fma", value, rest, _constant(factor))
+        shift = builder.shl(builder.fptosi(whole, _INTS), ir.Constant(_INTS, [23] * LANES))
+        return builder.bitcast(builder.add(builder.bitcast(value, _INTS), shift), _VECTOR)
 
 
 def _constant(value: float) -> Any:
     return ir.Constant(_VECTOR, [value] * LANES)
 
 
-def _instruction(emit: Callable[..., Any], result: Any, given: Sequence[Any]) -> tuple[Any, Any]:
-    """Return what an intrinsic returns: arrays reach ``emit`` as addresses, integers and numbers as values."""
+def _instruction(emit: Callable[..., None], given: Sequence[Any]) -> tuple[Any, Any]:
+    """Return what an intrinsic returns: arrays reach ``emit`` as addresses and integers as values."""
     kinds = [types.intp if isinstance(one, types.Integer) else one for one in given]
-    kinds = [types.float32 if isinstance(one, types.Float) else one for one in kinds]
 
     def generate(context: Any, builder: Any, signature: Any, args: Sequence[Any]) -> Any:
         seen = [
             context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
             for kind, value in zip(signature.args, args, strict=True)
         ]
-        found = emit(_Code(builder), *seen)
-        return context.get_dummy_value() if found is None else found
+        emit(_Code(builder), *seen)
+        return context.get_dummy_value()
 
-    return result(*kinds), generate
+    return types.void(*kinds), generate
 
 
 def _tile(width: int, add: bool) -> Callable[..., None]:
-    """Emit c[4, width] (+)= a[4, depth] b[depth, width], the sums in registers."""
+    """Emit c[4, width] = a[4, depth] b[depth, width], or with ``add`` plus c times a factor for each column."""
 
-    def emit(
-        code: _Code, a: Any, a_at: Any, lda: Any, b: Any, b_at: Any, ldb: Any, c: Any, c_at: Any, ldc: Any, depth: Any
-    ) -> None:
-        builder, a, b, c = code.builder, code.at(a, a_at), code.at(b, b_at), code.at(c, c_at)
-        left = [builder.mul(lda, lda.type(row)) for row in range(ROWS)]
-        below = [builder.mul(ldc, ldc.type(row)) for row in range(ROWS)]
-        places = [[code.at(c, builder.add(row, row.type(v * LANES))) for v in range(width)] for row in below]
-        sums = [[code.variable(code.load(place) if add else _constant(0.0)) for place in row] for row in places]
+    def emit(code: _Code, *given: Any) -> None:
+        a, a_at, lda, b, c, row, column, ld, depth, factors = given
+        builder, one = code.builder, ld.type(1)
+        a, b = code.at(a, builder.add(a_at, builder.mul(row, lda))), code.at(b, column)
+        corner = code.at(c, builder.add(builder.mul(row, ld), column))
+        left = [builder.mul(lda, one.type(r)) for r in range(ROWS)]
+        across = [one.type(v * LANES) for v in range(width)]
+        places = [[code.at(corner, builder.add(builder.mul(ld, one.type(r)), v)) for v in across] for r in range(ROWS)]
+        sums = [[code.variable(_constant(0.0)) for _ in across] for _ in range(ROWS)]
+        if add:
+            scales = [code.load(code.at(factors, builder.add(column, v))) for v in across]
+            for line, totals in zip(places, sums, strict=True):
+                for place, scale, total in zip(line, scales, totals, strict=True):
+                    builder.store(builder.fmul(code.load(place), scale), total)
         with cgutils.for_range(builder, depth) as loop:
-            line = code.at(b, builder.mul(loop.index, ldb))
-            columns = [code.load(code.at(line, ldb.type(v * LANES))) for v in range(width)]
-            for row, totals in zip(left, sums, strict=True):
-                factor = code.spread(builder.load(code.at(a, builder.add(row, loop.index))))
-                for column, total in zip(columns, totals, strict=True):
-                    builder.store(code.call("llvm.fma", factor, column, builder.load(total)), total)
-        for row, totals in zip(places, sums, strict=True):
-            for place, total in zip(row, totals, strict=True):
+            values = [code.load(code.at(b, builder.add(builder.mul(loop.index, ld), v))) for v in across]
+            for start, totals in zip(left, sums, strict=True):
+                factor = code.spread(builder.load(code.at(a, builder.add(start, loop.index))))
+                for value, total in zip(values, totals, strict=True):
+                    builder.store(code.call("llvm.fma", factor, value, builder.load(total)), total)
+        for line, totals in zip(places, sums, strict=True):
+            for place, total in zip(line, totals, strict=True):
                 code.store(builder.load(total), place)
 
     return emit
 
 
-def _maximum(code: _Code, x: Any, at: Any, width: Any) -> Any:
-    """Emit the largest of x[at : at + width]."""
-    builder = code.builder
-    best = code.variable(_constant(float("-inf")))
-    with cgutils.for_range_slice(builder, width.type(0), width, width.type(LANES)) as (i, _):
-        builder.store(code.larger(builder.load(best), code.load(code.at(x, builder.add(at, i)))), best)
-    return code.call("llvm.vector.reduce.fmax", builder.load(best), result=ir.FloatType())
+def _softmax(width: int) -> Callable[..., None]:
+    """Emit one step of a running softmax over the rows of x[n_rows, width]: see :func:`softmax_step`."""
+
+    def emit(code: _Code, *given: Any) -> None:
+        x, ld, n_rows, column, top, norm, shrink = given
+        builder, across = code.builder, [ld.type(v * LANES) for v in range(width)]
+        tops, norms, shrinks = ([code.at(code.at(one, column), v) for v in across] for one in (top, norm, shrink))
+        before = [code.load(place) for place in tops]
+        best = [code.variable(value) for value in before]
+        with cgutils.for_range(builder, n_rows) as loop:
+            line = code.at(code.at(x, column), builder.mul(loop.index, ld))
+            for v, place in zip(across, best, strict=True):
+                builder.store(code.larger(builder.load(place), code.load(code.at(line, v))), place)
+        now = [builder.load(place) for place in best]
+        totals = []
+        for i in range(width):
+            factor = code.exp2(builder.fsub(before[i], now[i]))
+            totals.append(code.variable(builder.fmul(code.load(norms[i]), factor)))
+            code.store(now[i], tops[i])
+            code.store(factor, shrinks[i])
+        with cgutils.for_range(builder, n_rows) as loop:
+            line = code.at(code.at(x, column), builder.mul(loop.index, ld))
+            for v, highest, total in zip(across, now, totals, strict=True):
+                weight = code.exp2(builder.fsub(code.load(code.at(line, v)), highest))
+                code.store(weight, code.at(line, v))
+                builder.store(builder.fadd(builder.load(total), weight), total)
+        for place, total in zip(norms, totals, strict=True):
+            code.store(builder.load(total), place)
+
+    return emit
 
 
-def _exp2(code: _Code, x: Any) -> Any:
-    """Emit 2^x for x <= 0; below 2^-126 it is 2^-126."""
-    builder = code.builder
-    x = code.larger(_constant(-126.0), x)
-    whole = code.call("llvm.rint", x)
-    rest, value = builder.fsub(x, whole), _constant(_EXP2[-1])
-    for factor in _EXP2[-2::-1]:
-        value = code.call("llvm.fma", value, rest, _constant(factor))
-    shift = builder.shl(builder.fptosi(whole, _INTS), ir.Constant(_INTS, [23] * LANES))
-    return builder.bitcast(builder.add(builder.bitcast(value, _INTS), shift), _VECTOR)
-
-
-def _weights(code: _Code, x: Any, at: Any, width: Any, top: Any) -> Any:
-    """Emit x = 2^(x - top) in place on x[at : at + width], and return the sum."""
-    builder = code.builder
-    total, top = code.variable(_constant(0.0)), code.spread(top)
-    with cgutils.for_range_slice(builder, width.type(0), width, width.type(LANES)) as (i, _):
-        place = code.at(x, builder.add(at, i))
-        value = _exp2(code, builder.fsub(code.load(place), top))
-        code.store(value, place)
-        builder.store(builder.fadd(builder.load(total), value), total)
-    zero = ir.Constant(ir.FloatType(), 0.0)
-    return code.call("llvm.vector.reduce.fadd", zero, builder.load(total), result=ir.FloatType(), free_order=True)
+def _features(code: _Code, x: Any, n: Any) -> None:
+    """Emit x = elu(x) + 1 on x[:n]."""
+    builder, zero = code.builder, _constant(0.0)
+    with cgutils.for_range_slice(builder, n.type(0), n, n.type(LANES)) as (i, _):
+        value = code.load(code.at(x, i))
+        positive = builder.fcmp_ordered(">", value, zero)
+        below = code.exp2(builder.fmul(builder.select(positive, zero, value), _constant(1.0 / math.log(2.0))))
+        code.store(builder.select(positive, builder.fadd(value, _constant(1.0)), below), code.at(x, i))
 
 
 def _product(width: int, add: bool) -> Any:
     @intrinsic
-    def product(_, a, a_at, lda, b, b_at, ldb, c, c_at, ldc, depth):  # type: ignore[no-untyped-def]
-        return _instruction(_tile(width, add), types.void, (a, a_at, lda, b, b_at, ldb, c, c_at, ldc, depth))
+    def product(_, a, a_at, lda, b, c, row, column, ld, depth, factors):  # type: ignore[no-untyped-def]
+        return _instruction(_tile(width, add), (a, a_at, lda, b, c, row, column, ld, depth, factors))
 
     return product
 
 
+def _step(width: int) -> Any:
+    @intrinsic
+    def step(_, x, ld, n_rows, column, top, norm, shrink):  # type: ignore[no-untyped-def]
+        return _instruction(_softmax(width), (x, ld, n_rows, column, top, norm, shrink))
+
+    return step
+
+
 _set_wide, _set_narrow, _add_wide, _add_narrow = (_product(width, add) for add in (False, True) for width in (WIDE, 1))
+_step_wide, _step_narrow = _step(WIDE), _step(1)
 
 
 @intrinsic
-def row_maximum(_, x, at, width):  # type: ignore[no-untyped-def]
-    """Return the largest of x[at : at + width]."""
-    return _instruction(_maximum, types.float32, (x, at, width))
-
-
-@intrinsic
-def row_weights(_, x, at, width, top):  # type: ignore[no-untyped-def]
-    """Write 2^(x - top) over x[at : at + width], none of which is above ``top``, and return the sum."""
-    return _instruction(_weights, types.float32, (x, at, width, top))
+def features(_, x, n):  # type: ignore[no-untyped-def]
+    """Write elu(x) + 1 over x[:n]."""
+    return _instruction(_features, (x, n))
 
 
 @kernel(inline=True)
 @no_type_check
-def multiply(a, lda, b, b_at, ldb, c, c_at, ldc, n_rows, n_columns, depth):
-    """Write a[rows, depth] b[depth, columns] to c; ``n_rows`` is a multiple of 4, ``n_columns`` of LANES."""
-    for column in range(0, n_columns - WIDE * LANES + 1, WIDE * LANES):
-        for row in range(0, n_rows, ROWS):
-            _set_wide(a, row * lda, lda, b, b_at + column, ldb, c, c_at + row * ldc + column, ldc, depth)
-    for column in range(n_columns // (WIDE * LANES) * WIDE * LANES, n_columns, LANES):
-        for row in range(0, n_rows, ROWS):
-            _set_narrow(a, row * lda, lda, b, b_at + column, ldb, c, c_at + row * ldc + column, ldc, depth)
+def multiply(a, a_at, b, c, n_rows, n_columns, depth):
+    """Write a[rows, depth] b[depth, columns] to c; ``a`` starts at ``a_at``, ``n_rows`` is a multiple of 4."""
+    wide = n_columns // (WIDE * LANES) * WIDE * LANES
+    for row in range(0, n_rows, ROWS):
+        for column in range(0, wide, WIDE * LANES):
+            _set_wide(a, a_at, depth, b, c, row, column, n_columns, depth, c)
+        for column in range(wide, n_columns, LANES):
+            _set_narrow(a, a_at, depth, b, c, row, column, n_columns, depth, c)
 
 
 @kernel(inline=True)
 @no_type_check
-def multiply_add(a, a_at, lda, b, b_at, ldb, c, ldc, n_rows, n_columns, depth):
-    """Add a[rows, depth] b[depth, columns] to c; ``n_rows`` is a multiple of 4, ``n_columns`` of LANES."""
-    for column in range(0, n_columns - WIDE * LANES + 1, WIDE * LANES):
-        for row in range(0, n_rows, ROWS):
-            _add_wide(a, a_at + row * lda, lda, b, b_at + column, ldb, c, row * ldc + column, ldc, depth)
-    for column in range(n_columns // (WIDE * LANES) * WIDE * LANES, n_columns, LANES):
-        for row in range(0, n_rows, ROWS):
-            _add_narrow(a, a_at + row * lda, lda, b, b_at + column, ldb, c, row * ldc + column, ldc, depth)
+def multiply_add(a, a_at, lda, b, c, n_rows, n_columns, depth, factors):
+    """Write a[rows, depth] b[depth, columns] + c factors[columns] to c; rows of ``a`` are ``lda`` apart."""
+    wide = n_columns // (WIDE * LANES) * WIDE * LANES
+    for row in range(0, n_rows, ROWS):
+        for column in range(0, wide, WIDE * LANES):
+            _add_wide(a, a_at, lda, b, c, row, column, n_columns, depth, factors)
+        for column in range(wide, n_columns, LANES):
+            _add_narrow(a, a_at, lda, b, c, row, column, n_columns, depth, factors)
+
+
+@kernel(inline=True)
+@no_type_check
+def softmax_step(x, n_rows, n_columns, top, norm, shrink):
+    """Go on with a softmax to base two over rows, for each column.
+
+    Writes 2^(x - top) over ``x``, where ``top`` grows to the largest value so far, and adds the sum to ``norm``; ``shrink``
+    becomes the factor by which everything before has to shrink.
+    """
+    wide = n_columns // (WIDE * LANES) * WIDE * LANES
+    for column in range(0, wide, WIDE * LANES):
+        _step_wide(x, n_columns, n_rows, column, top, norm, shrink)
+    for column in range(wide, n_columns, LANES):
+        _step_narrow(x, n_columns, n_rows, column, top, norm, shrink)
