@@ -93,16 +93,21 @@ def unproject(
     depth_z: Float[Tensor, "*batch h w"],
     K: Float[Tensor, "*batch 3 3"],
     cam_from_world: Float[Tensor, "*batch 3 4"],
+    *,
+    first_centre: float = 0.5,
 ) -> Float[Tensor, "*batch h w 3"]:
-    """Return world points of all pixels, as both networks mean it: the centre of the first pixel is (0, 0).
+    """Return world points of all pixels.
 
     Args:
         depth_z: along the camera's z axis, in the unit of the translations.
         K: intrinsics of the network's images, in pixels.
         cam_from_world: poses, ``[...,3,4]``.
+        first_centre: where the centre of the first pixel is, along both axes: 0.5 everywhere in recon3d and in the rays
+            of Depth Anything 3; the public code of both networks unprojects with 0.
     """
     height, width = depth_z.shape[-2:]
-    v, u = torch.meshgrid(*(torch.arange(n, device=K.device, dtype=K.dtype) for n in (height, width)), indexing="ij")
+    axes = (torch.arange(n, device=K.device, dtype=K.dtype) + first_centre for n in (height, width))
+    v, u = torch.meshgrid(*axes, indexing="ij")
     cx, cy, fx, fy = (K[..., row, col, None, None] for row, col in ((0, 2), (1, 2), (0, 0), (1, 1)))
     points_cam = torch.stack([(u - cx) * depth_z / fx, (v - cy) * depth_z / fy, depth_z], -1)
     world_from_cam = inverted(cam_from_world)

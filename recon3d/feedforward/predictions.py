@@ -14,7 +14,7 @@ class Prediction:
 
     Args:
         cam_from_world: poses in OpenCV axes, ``[b,s,3,4]``; the world is close to the camera of the reference view.
-        K: intrinsics in pixels of the network's images, whose first pixel has its centre at (0, 0), ``[b,s,3,3]``.
+        K: intrinsics in pixels of the network's images; the principal point is their middle, ``[b,s,3,3]``.
         depth_z: along the camera's z axis, in the unit of the translations, ``[b,s,h,w]``.
         confidence: of the depth, at least 1, and no sigma, ``[b,s,h,w]``.
     """

@@ -92,15 +92,25 @@ def test_inverses_and_fourth_rows() -> None:
     assert torch.allclose(product, torch.eye(4, dtype=torch.float64).expand(4, 4, 4), atol=1e-12)
 
 
-def test_unprojected_points_project_to_their_pixels() -> None:
+@pytest.mark.parametrize("first", [0.0, 0.5])
+def test_unprojected_points_project_to_their_pixels(first: float) -> None:
     pose, K = poses(2), torch.stack([intrinsics(), intrinsics(50, 90)])
     depth = torch.rand(2, 5, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.5
-    points = unproject(depth, K, pose)
+    points = unproject(depth, K, pose, first_centre=first)
     in_camera = torch.einsum("nij,nhwj->nhwi", pose[:, :, :3], points) + pose[:, None, None, :, 3]
     pixels = torch.einsum("nij,nhwj->nhwi", K, in_camera / in_camera[..., 2:])
     assert torch.allclose(in_camera[..., 2], depth, atol=1e-9)
-    assert torch.allclose(pixels[0, ..., 0], torch.arange(7.0, dtype=torch.float64).expand(5, 7), atol=1e-9)
-    assert torch.allclose(pixels[1, ..., 1], torch.arange(5.0, dtype=torch.float64)[:, None].expand(5, 7), atol=1e-9)
+    assert torch.allclose(pixels[0, ..., 0], torch.arange(7, dtype=torch.float64).expand(5, 7) + first, atol=1e-9)
+    assert torch.allclose(
+        pixels[1, ..., 1], torch.arange(5, dtype=torch.float64)[:, None].expand(5, 7) + first, atol=1e-9
+    )
+
+
+def test_pixels_are_centred_as_everywhere_in_recon3d() -> None:
+    """The middle of an image of even width lies between two pixels, on the optical axis."""
+    depth, eye = torch.ones(2, 2, dtype=torch.float64), torch.eye(3, 4, dtype=torch.float64)
+    K = torch.tensor([[2.0, 0, 1], [0, 2.0, 1], [0, 0, 1]], dtype=torch.float64)
+    assert torch.allclose(unproject(depth, K, eye).mean((0, 1)), torch.tensor([0.0, 0, 1], dtype=torch.float64))
 
 
 def test_decoding_is_differentiable() -> None:

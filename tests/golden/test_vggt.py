@@ -135,7 +135,7 @@ def test_cameras_depth_and_points(path: Path) -> None:
     assert_near(found.confidence, golden["depth_conf"])
     assert_near(found.points_world, golden["world_points"])
     assert_near(found.points_confidence, golden["world_points_conf"])
-    unprojected = unproject(found.depth_z, found.K, found.cam_from_world)
+    unprojected = unproject(found.depth_z, found.K, found.cam_from_world, first_centre=0.0)
     assert_near(unprojected, golden["world_points_from_depth"], 5e-5)
 
 
@@ -192,11 +192,8 @@ def test_pose_encoding(path: Path) -> None:
 @of_kind("pose_encoding_*.npz")
 def test_unprojection(path: Path) -> None:
     golden = load(path)
-    points = unproject(
-        tensor(golden["unproject_depth"][..., 0]),
-        tensor(golden["unproject_intrinsics"]),
-        tensor(golden["unproject_extrinsics"]),
-    )
+    depth, K, pose = (tensor(golden[f"unproject_{name}"]) for name in ("depth", "intrinsics", "extrinsics"))
+    points = unproject(depth[..., 0], K, pose, first_centre=0.0)
     assert_near(points, golden["unproject_world_points"], 1e-5)
 
 

@@ -77,14 +77,14 @@ class AnyViewTransformer(VisionTransformer):
                 order = reference_first(reference, s)
                 x, local, restore = reordered(x, order), reordered(local, order), order.argsort(1)
             if i == self.start:
-                x = local = self._with_cameras(x, camera_tokens)
+                x = local = self._with_cameras(x, camera_tokens)  # both halves of a tap carry the camera
             if self._crosses(i):
                 x = block(x.flatten(1, 2), across).view_as(x)
             else:
                 x = local = block(x.flatten(0, 1), alone if self._turns(i) else None).view_as(x)
             if i in self.taps:
                 tap = reordered(x if self.start is None else torch.cat([local, x], -1), restore)
-                camera.append(tap[:, :, 0])
+                camera.append(tap[:, :, 0].clone())  # a view would keep the whole tap
                 patches.append(self._normed(tap[:, :, 1:]))
             if i in export:
                 exported[i] = self.norm(reordered(x, restore)[:, :, 1:])
