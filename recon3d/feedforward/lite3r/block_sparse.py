@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from recon3d.core.errors import ShapeError, UsageError
-from recon3d.feedforward.lite3r import block_sparse_cpu, block_sparse_cuda, gathered
+from recon3d.feedforward.lite3r import block_sparse_cpu, block_sparse_cuda, block_sparse_grad_cpu, gathered
 from recon3d.feedforward.lite3r.blocks import Blocks
 from recon3d.feedforward.lite3r.options import Backend
 
@@ -79,11 +79,15 @@ class _Attend(torch.autograd.Function):
             out, log_sums = gathered.attend(q, k, v, kept, size)
         out = out.to(q.dtype)
         ctx.save_for_backward(q, k, v, kept, out, log_sums)
-        ctx.size = size
+        ctx.size, ctx.numba = size, numba
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         *inputs, out, log_sums = ctx.saved_tensors
-        return *gathered.gradients(inputs, ctx.size, out, log_sums, grad), None, None, None
+        if not ctx.numba:
+            return *gathered.gradients(inputs, ctx.size, out, log_sums, grad), None, None, None
+        q, k, v, out, grad = (one.float() for one in (*inputs[:3], out, grad))
+        found = block_sparse_grad_cpu.gradients((q, k, v, inputs[3]), ctx.size, out, log_sums, grad)
+        return *(one.to(inputs[0].dtype) for one in found), None, None, None

@@ -15,6 +15,7 @@ from recon3d.feedforward.lite3r.simd import ROWS, multiply, multiply_add, softma
 
 _SCORES_AT_ONCE = 2**20  # of one chunk, about a millisecond
 _BLOCKS_AT_ONCE = 64
+LOG2_E = 1.0 / math.log(2.0)
 STEP = 16  # sizes of blocks must be multiples of it
 
 
@@ -38,7 +39,7 @@ def attend(
     queries, plain_k, plain_v = (x.detach().contiguous().numpy() for x in (q, k, v))  # one layout, so compiled once
     keys, values = packed(plain_k, size, transposed=False), packed(plain_v, size, transposed=True)
     rows = kept.flatten(0, 1).contiguous().numpy()
-    arrays = queries, keys.reshape(-1), values.reshape(-1), rows, out.numpy(), log_sums.numpy()
+    arrays = queries, keys, values, rows, out.numpy(), log_sums.numpy()
     step = max(1, _SCORES_AT_ONCE // (size**2 * max(1, rows.shape[1])))
 
     def work(chunk: int) -> None:
@@ -102,13 +103,13 @@ def _attend(q, keys, values, kept, out, log_sums, n_keys, size, begin, end):
     for at in range(begin, end):
         item, first = at // n_query_blocks, at % n_query_blocks * size
         n_rows = min(size, n - first)
-        _load(q[item], first, n_rows, size, query)
+        load_transposed(q[item], first, n_rows, size, LOG2_E / math.sqrt(d), query)
         total[:], top[:], norm[:] = np.float32(0.0), np.float32(-np.inf), np.float32(0.0)
         for block in kept[at]:
             place, n_valid = item * n_key_blocks + block, min(size, n_keys - block * size)
-            multiply(keys, place * size * d, query, scores, -(-n_valid // ROWS) * ROWS, size, d)
+            multiply(keys[place], query, scores, -(-n_valid // ROWS) * ROWS, size, d)
             softmax_step(scores, n_valid, size, top, norm, shrink)
-            multiply_add(values, place * n_channels * size, size, scores, total, n_channels, size, n_valid, shrink)
+            multiply_add(values[place], size, scores, total, n_channels, size, n_valid, shrink)
         _store(total, norm, n_rows, size, out[item, first : first + n_rows])
         for row in range(n_rows):
             log_sums[item, first + row] = np.float32(math.log(norm[row]) + top[row] * math.log(2.0))
@@ -116,13 +117,12 @@ def _attend(q, keys, values, kept, out, log_sums, n_keys, size, begin, end):
 
 @kernel(inline=True)
 @no_type_check
-def _load(q, first, n_rows, size, query):
-    """Transpose a block of queries, scaled so that the softmax is to base two."""
-    scale = np.float32(1.0 / (math.sqrt(q.shape[1]) * math.log(2.0)))
-    query[:] = np.float32(0.0)
+def load_transposed(x, first, n_rows, size, scale, out):
+    """Copy a block of tokens, one channel a row, times a factor."""
+    out[:] = np.float32(0.0)
     for row in range(n_rows):
-        for column in range(q.shape[1]):
-            query[column * size + row] = q[first + row, column] * scale
+        for column in range(x.shape[1]):
+            out[column * size + row] = x[first + row, column] * np.float32(scale)
 
 
 @kernel(inline=True)

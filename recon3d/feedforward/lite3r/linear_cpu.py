@@ -73,7 +73,7 @@ def _collect(k, v, state, sums, item):
         for key in range(n_keys):
             for channel in range(d):
                 sums[item, channel] += mapped[key * columns + channel]
-        multiply_add(values, 0, _SIZE, mapped, total, n_rows, columns, n_keys, ones)
+        multiply_add(values, _SIZE, mapped, total, n_rows, columns, n_keys, ones)
     state[item] = total.reshape(n_rows, columns)
 
 
@@ -90,7 +90,7 @@ def _apply(q, rows, out, eps, begin, end):
             for channel in range(d):
                 mapped[channel * _SIZE + query] = q[item, first + query, channel]
         features(mapped, d * _SIZE)
-        multiply(rows[item].reshape(-1), 0, mapped, found, n_rows, _SIZE, d)
+        multiply(rows[item], mapped, found, n_rows, _SIZE, d)
         for query in range(n_queries):
             share = np.float32(1.0) / (found[wide * _SIZE + query] + np.float32(eps))
             for channel in range(wide):

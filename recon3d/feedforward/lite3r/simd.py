@@ -106,9 +106,9 @@ def _tile(width: int, add: bool) -> Callable[..., None]:
     """Emit c[4, width] = a[4, depth] b[depth, width], or with ``add`` plus c times a factor for each column."""
 
     def emit(code: _Code, *given: Any) -> None:
-        a, a_at, lda, b, c, row, column, ld, depth, factors = given
+        a, lda, b, c, row, column, ld, depth, factors = given
         builder, one = code.builder, ld.type(1)
-        a, b = code.at(a, builder.add(a_at, builder.mul(row, lda))), code.at(b, column)
+        a, b = code.at(a, builder.mul(row, lda)), code.at(b, column)
         corner = code.at(c, builder.add(builder.mul(row, ld), column))
         left = [builder.mul(lda, one.type(r)) for r in range(ROWS)]
         across = [one.type(v * LANES) for v in range(width)]
@@ -164,6 +164,15 @@ def _softmax(width: int) -> Callable[..., None]:
     return emit
 
 
+def _exponentials(code: _Code, *given: Any) -> None:
+    """Emit x = 2^(x - shift) on x[n_rows, LANES], with a shift for each column."""
+    x, ld, n_rows, column, shift = given
+    builder, taken = code.builder, code.load(code.at(shift, column))
+    with cgutils.for_range(builder, n_rows) as loop:
+        place = code.at(x, builder.add(builder.mul(loop.index, ld), column))
+        code.store(code.exp2(builder.fsub(code.load(place), taken)), place)
+
+
 def _features(code: _Code, x: Any, n: Any) -> None:
     """Emit x = elu(x) + 1 on x[:n]."""
     builder, zero = code.builder, _constant(0.0)
@@ -176,8 +185,8 @@ def _features(code: _Code, x: Any, n: Any) -> None:
 
 def _product(width: int, add: bool) -> Any:
     @intrinsic
-    def product(_, a, a_at, lda, b, c, row, column, ld, depth, factors):  # type: ignore[no-untyped-def]
-        return _instruction(_tile(width, add), (a, a_at, lda, b, c, row, column, ld, depth, factors))
+    def product(_, a, lda, b, c, row, column, ld, depth, factors):  # type: ignore[no-untyped-def]
+        return _instruction(_tile(width, add), (a, lda, b, c, row, column, ld, depth, factors))
 
     return product
 
@@ -195,6 +204,11 @@ _step_wide, _step_narrow = _step(WIDE), _step(1)
 
 
 @intrinsic
+def _exp2_columns(_, x, ld, n_rows, column, shift):  # type: ignore[no-untyped-def]
+    return _instruction(_exponentials, (x, ld, n_rows, column, shift))
+
+
+@intrinsic
 def features(_, x, n):  # type: ignore[no-untyped-def]
     """Write elu(x) + 1 over x[:n]."""
     return _instruction(_features, (x, n))
@@ -202,26 +216,26 @@ def features(_, x, n):  # type: ignore[no-untyped-def]
 
 @kernel(inline=True)
 @no_type_check
-def multiply(a, a_at, b, c, n_rows, n_columns, depth):
-    """Write a[rows, depth] b[depth, columns] to c; ``a`` starts at ``a_at``, ``n_rows`` is a multiple of 4."""
+def multiply(a, b, c, n_rows, n_columns, depth):
+    """Write a[rows, depth] b[depth, columns] to c; ``n_rows`` is a multiple of 4."""
     wide = n_columns // (WIDE * LANES) * WIDE * LANES
     for row in range(0, n_rows, ROWS):
         for column in range(0, wide, WIDE * LANES):
-            _set_wide(a, a_at, depth, b, c, row, column, n_columns, depth, c)
+            _set_wide(a, depth, b, c, row, column, n_columns, depth, c)
         for column in range(wide, n_columns, LANES):
-            _set_narrow(a, a_at, depth, b, c, row, column, n_columns, depth, c)
+            _set_narrow(a, depth, b, c, row, column, n_columns, depth, c)
 
 
 @kernel(inline=True)
 @no_type_check
-def multiply_add(a, a_at, lda, b, c, n_rows, n_columns, depth, factors):
+def multiply_add(a, lda, b, c, n_rows, n_columns, depth, factors):
     """Write a[rows, depth] b[depth, columns] + c factors[columns] to c; rows of ``a`` are ``lda`` apart."""
     wide = n_columns // (WIDE * LANES) * WIDE * LANES
     for row in range(0, n_rows, ROWS):
         for column in range(0, wide, WIDE * LANES):
-            _add_wide(a, a_at, lda, b, c, row, column, n_columns, depth, factors)
+            _add_wide(a, lda, b, c, row, column, n_columns, depth, factors)
         for column in range(wide, n_columns, LANES):
-            _add_narrow(a, a_at, lda, b, c, row, column, n_columns, depth, factors)
+            _add_narrow(a, lda, b, c, row, column, n_columns, depth, factors)
 
 
 @kernel(inline=True)
@@ -229,11 +243,19 @@ def multiply_add(a, a_at, lda, b, c, n_rows, n_columns, depth, factors):
 def softmax_step(x, n_rows, n_columns, top, norm, shrink):
     """Go on with a softmax to base two over rows, for each column.
 
-    Writes 2^(x - top) over ``x``, where ``top`` grows to the largest value so far, and adds the sum to ``norm``; ``shrink``
-    becomes the factor by which everything before has to shrink.
+    Writes 2^(x - top) over ``x``, where ``top`` grows to the largest value so far, and adds the sum to ``norm``. The
+    factor by which everything before has to shrink goes to ``shrink``.
     """
     wide = n_columns // (WIDE * LANES) * WIDE * LANES
     for column in range(0, wide, WIDE * LANES):
         _step_wide(x, n_columns, n_rows, column, top, norm, shrink)
     for column in range(wide, n_columns, LANES):
         _step_narrow(x, n_columns, n_rows, column, top, norm, shrink)
+
+
+@kernel(inline=True)
+@no_type_check
+def softmax_again(x, n_rows, n_columns, log_norm):
+    """Write 2^(x - log_norm) over ``x``, where ``log_norm`` of each column is not below any value of it."""
+    for column in range(0, n_columns, LANES):
+        _exp2_columns(x, n_columns, n_rows, column, log_norm)
