@@ -15,7 +15,7 @@ _TABLES = ("pos_embed", "virual_tracks", "query_ref_token")
 def initialize(model: nn.Module, seed: int) -> None:
     """Fill every parameter of a network in place.
 
-    Linear layers get a normal distribution of 0.02, cut off at two of it; convolutions one over the root of the numbers
+    Linear layers get a normal distribution of 0.02, clipped at two of it; convolutions one over the root of the numbers
     that they add up; norms start as identities, LayerScales at their constant, tokens near zero.
 
     Args:
@@ -40,6 +40,6 @@ def _fill(module: nn.Module, name: str, parameter: nn.Parameter, generator: torc
     elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         parameter.normal_(0.0, parameter[0].numel() ** -0.5, generator=generator)
     elif name.endswith("weight"):
-        nn.init.trunc_normal_(parameter, std=_LINEAR, a=-2 * _LINEAR, b=2 * _LINEAR, generator=generator)
+        parameter.normal_(0.0, _LINEAR, generator=generator).clamp_(-2 * _LINEAR, 2 * _LINEAR)
     else:
         parameter.normal_(0.0, _TABLE if name in _TABLES else _TOKEN, generator=generator)
