@@ -20,7 +20,7 @@ from recon3d.feedforward.da3.model import DepthAnything3
 from recon3d.feedforward.layers.rope import Rope, rope_2d
 from recon3d.feedforward.lite3r.attention import SparseLinearAttention
 from recon3d.feedforward.lite3r.branches import branches
-from recon3d.feedforward.lite3r.convert import convert, fake_quantise_linears, sparse_attentions
+from recon3d.feedforward.lite3r.conversion import convert, fake_quantise_linears, sparse_attentions
 from recon3d.feedforward.lite3r.distillation import (
     AttentionRecorder,
     distillation_loss,

@@ -57,7 +57,7 @@ def _choose(q: Tensor, size: int, backend: Backend) -> Backend:
     """Return the back end that takes these tensors."""
     able: dict[Backend, bool] = {
         "numba": q.device.type == "cpu" and q.dtype != torch.float64 and size % block_sparse_cpu.STEP == 0,
-        "flex": q.is_cuda and size % block_sparse_cuda.STEP == 0,
+        "flex": q.is_cuda and size % block_sparse_cuda.STEP == 0 and block_sparse_cuda.available(),
         "torch": True,
     }
     if backend == "auto":

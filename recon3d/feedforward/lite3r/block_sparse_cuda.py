@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -11,6 +12,16 @@ from torch import Tensor
 
 from recon3d.feedforward.lite3r.blocks import Blocks
 
+# FlexAttention's own tiles (of 128 queries on an H100, others for few queries) do not divide our blocks.
+_TILES = {
+    "BLOCK_M": 64,
+    "BLOCK_N": 64,
+    "BLOCK_M1": 32,
+    "BLOCK_N1": 64,
+    "BLOCK_M2": 64,
+    "BLOCK_N2": 32,
+    "FORCE_USE_FLEX_ATTENTION": True,
+}
 STEP = 64  # sizes of blocks must be multiples of it: the kernel's own tiles have to fit
 
 
@@ -31,7 +42,7 @@ def attend(
         size: tokens of a block, a multiple of 64.
     """
     mask = block_mask(kept, n_queries=q.shape[1], n_keys=k.shape[1], size=size)
-    out: Tensor = _flex()(q[None], k[None], v[None], block_mask=mask)
+    out: Tensor = _flex()(q[None], k[None], v[None], block_mask=mask, kernel_options=dict(_TILES))
     return out[0]
 
 
@@ -66,6 +77,12 @@ def block_mask(kept: Int64[Tensor, "b nq kept"], *, n_queries: int, n_keys: int,
         mask_mod=allowed,
         seq_lengths=(n_queries, n_keys),
     )
+
+
+@cache
+def available() -> bool:
+    """Tell whether this torch has FlexAttention and the compiler that it needs."""
+    return find_spec("triton") is not None and find_spec("torch.nn.attention.flex_attention") is not None
 
 
 @cache

@@ -129,10 +129,10 @@ def stored(layer: nn.Linear, storage: Storage = "auto") -> nn.Module:
         storage: format; ``auto`` takes the fastest on the device of the layer.
     """
     kinds: dict[Storage, type[_Stored]] = {"fp8": Fp8Linear, "int8": Int8Linear, "bf16": Bf16Linear}
-    return kinds[fastest(layer.weight.device) if storage == "auto" else storage](layer)
+    return kinds[fastest_storage(layer.weight.device) if storage == "auto" else storage](layer)
 
 
-def fastest(device: torch.device) -> Storage:
+def fastest_storage(device: torch.device) -> Storage:
     """Return the format in which linear layers run fastest: FP8 or bfloat16 on CUDA, int8 or bfloat16 on the CPU."""
     if device.type == "cuda":
         return "fp8" if _has_fp8_units(device) else "bf16"

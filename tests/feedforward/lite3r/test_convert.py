@@ -13,7 +13,7 @@ from recon3d.feedforward.layers.attention import Attention
 from recon3d.feedforward.layers.block import Block, BlockOptions
 from recon3d.feedforward.layers.rope import grid_positions, rope_2d
 from recon3d.feedforward.lite3r.attention import SparseLinearAttention
-from recon3d.feedforward.lite3r.convert import (
+from recon3d.feedforward.lite3r.conversion import (
     convert,
     fake_quantise_linears,
     freeze_all_but_projections,

@@ -10,7 +10,7 @@ from torch import nn
 from recon3d.feedforward.lite3r.int8_cpu import quantised_rows, rescaled
 from recon3d.feedforward.lite3r.linears import FakeQuantLinear, Kind, QuantOptions, smoothing
 from recon3d.feedforward.lite3r.quantisation import E4M3, E5M2, FloatFormat, Format, IntegerFormat, fake_quantise
-from recon3d.feedforward.lite3r.storage import Bf16Linear, Fp8Linear, Int8Linear, fastest, stored
+from recon3d.feedforward.lite3r.storage import Bf16Linear, Fp8Linear, Int8Linear, fastest_storage, stored
 
 FORMATS: list[Format] = [E4M3, E5M2, IntegerFormat(8), IntegerFormat(4), IntegerFormat(4, group=8)]
 formats = pytest.mark.parametrize("form", FORMATS)
@@ -156,5 +156,5 @@ def test_rescaling_and_its_bias() -> None:
 
 
 def test_the_fastest_format_of_this_processor_is_one_of_two() -> None:
-    assert fastest(torch.device("cpu")) in ("int8", "bf16")
-    assert type(stored(layer())).__name__.lower().startswith(fastest(torch.device("cpu")))
+    assert fastest_storage(torch.device("cpu")) in ("int8", "bf16")
+    assert type(stored(layer())).__name__.lower().startswith(fastest_storage(torch.device("cpu")))
