@@ -5,9 +5,9 @@
 Each figure is the median of several runs with the smallest and the largest, cases in turn, in CPU seconds of the one
 thread that works, so that a busy machine matters less. Memory is the peak beyond the inputs. The floor is the time of
 the two matrix products of the kept blocks at the rate of the register tile in this run. Exponents are slopes of log
-time over log tokens. Tokens lie on a smooth curve, so that they attend to their like, as tokens of photos do: what the
-kept blocks cover (``kept``) and how far the softmax branch is from dense attention (``error``, relative L2) tell whether
-the right blocks are chosen; how much a network loses is a matter of its own.
+time over log tokens. Tokens lie on a smooth curve, so that they attend to their like, as tokens of photos do: what
+the kept blocks cover (``kept``) and how far the softmax branch is from dense attention (``error``, relative L2) tell
+whether the right blocks are chosen; how much a network loses is a matter of its own.
 """
 
 from __future__ import annotations

@@ -33,18 +33,15 @@ class SparseLinearAttention(Attention):
     @classmethod
     def of(cls, dense: Attention, options: SparseOptions) -> SparseLinearAttention:
         """Return sparse linear attention that shares the layers of a dense one; only its projections are new."""
-        new = cls.__new__(cls)
-        nn.Module.__init__(new)
-        new.__dict__.update({name: value for name, value in dense.__dict__.items() if name not in new.__dict__})
+        with torch.device("meta"):
+            new = cls(dense.dim, dense.n_heads, qk_norm=dense.qk_norm, options=options)
         for name, layer in dense.named_children():
-            new.add_module(name, layer)
-        new.train(dense.training)
-        new._add(options, like=dense.qkv.weight)
-        return new
+            setattr(new, name, layer)
+        new._add(options)
+        return new.train(dense.training)
 
-    def _add(self, options: SparseOptions, like: Tensor | None = None) -> None:
-        like = self.qkv.weight if like is None else like
-        self.options = options
+    def _add(self, options: SparseOptions) -> None:
+        self.options, like = options, self.qkv.weight
         self.lam = nn.Parameter(like.new_full((), 0.5), requires_grad=False)
         self.proj_lin = self._projection(like)
         if options.project_sparse:
@@ -56,7 +53,7 @@ class SparseLinearAttention(Attention):
         with torch.no_grad():
             self.proj_lin.weight.copy_(_noise(self.head_dim, generator))
             if self.options.project_sparse:
-                self.proj_topk.weight.copy_(torch.eye(self.head_dim) + _noise(self.head_dim, generator))
+                self.proj_topk.weight.copy_(torch.eye(self.head_dim, device="cpu") + _noise(self.head_dim, generator))
 
     def _projection(self, like: Tensor) -> nn.Linear:
         return nn.Linear(self.head_dim, self.head_dim, bias=False, device=like.device, dtype=like.dtype)

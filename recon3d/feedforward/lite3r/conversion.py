@@ -52,14 +52,17 @@ def freeze_all_but_projections(model: M) -> M:
     return model
 
 
-def fake_quantise_linears(model: M, options: QuantOptions | None = None) -> M:
+def fake_quantise_linears(model: M, options: QuantOptions | None = None, *, in_attentions: bool = True) -> M:
     """Let every linear layer compute as if it were stored in a narrow format, in place; for training.
 
     Args:
         model: any network; convert it first, so that its projections are quantised as well.
         options: formats.
+        in_attentions: those inside attentions too.
     """
-    return _swap(model, lambda layer: FakeQuantLinear(layer, options or QuantOptions()))
+    inside = [name for name, module in model.named_modules() if isinstance(module, Attention)]
+    skip = () if in_attentions else tuple(f"{name}." for name in inside)
+    return _swap(model, lambda layer: FakeQuantLinear(layer, options or QuantOptions()), lambda n: n.startswith(skip))
 
 
 def store_linears(model: M, storage: Storage = "auto") -> M:
@@ -71,13 +74,13 @@ def store_linears(model: M, storage: Storage = "auto") -> M:
         model: any network on its device, trained or not, with or without fake quantisation.
         storage: format; ``auto`` takes the fastest on the device.
     """
-    return _swap(model, lambda layer: stored(layer, storage), skip="proj_lin")
+    return _swap(model, lambda layer: stored(layer, storage), lambda name: name.endswith("proj_lin"))
 
 
-def _swap(model: M, made: Callable[[nn.Linear], nn.Module], *, skip: str = "") -> M:
+def _swap(model: M, made: Callable[[nn.Linear], nn.Module], skip: Callable[[str], bool]) -> M:
     """Swap plain and fake-quantised linear layers; others, such as those inside torch's own attention, stay."""
     for name, module in list(model.named_modules()):
-        if type(module) in (nn.Linear, FakeQuantLinear) and name.rpartition(".")[2] != skip:
+        if type(module) in (nn.Linear, FakeQuantLinear) and not skip(name):
             _put(model, name, made(cast(nn.Linear, module)))
     return model
 

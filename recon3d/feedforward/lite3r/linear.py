@@ -47,7 +47,8 @@ def _on_the_cpu(q: Tensor, k: Tensor, v: Tensor, projection: Tensor | None) -> T
     flat_q, flat_k, flat_v = (x.reshape(-1, *x.shape[-2:]).float() for x in (q, k, v))
     state, sums = linear_cpu.key_state(flat_k, flat_v)
     if projection is not None:
-        state = projection.float() @ state
+        with torch.autocast("cpu", enabled=False):
+            state = projection.float() @ state
     return linear_cpu.apply_state(flat_q, state, sums, EPS).view(q.shape).to(q.dtype)
 
 

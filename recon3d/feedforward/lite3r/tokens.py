@@ -22,5 +22,6 @@ def topk_attention(
     """
     scores = q @ k.mT * q.shape[-1] ** -0.5
     best = scores.topk(n_kept, dim=-1)
-    weights = torch.zeros_like(scores).scatter(-1, best.indices, best.values.softmax(-1))
+    kept = best.values.softmax(-1).to(scores.dtype)  # autocast makes it wider
+    weights = torch.zeros_like(scores).scatter(-1, best.indices, kept)
     return weights @ v

@@ -26,7 +26,8 @@ from recon3d.feedforward.lite3r.distillation import (
     distillation_weight,
     learning_rate_factor,
 )
-from recon3d.feedforward.lite3r.options import SparseOptions
+from recon3d.feedforward.lite3r.linears import FakeQuantLinear, QuantOptions
+from recon3d.feedforward.lite3r.options import Mode, SparseOptions
 from recon3d.feedforward.lite3r.storage import Int8Linear
 
 DIM, N = 32, 40
@@ -161,6 +162,40 @@ def test_stored_networks_stay_close(storage: str, tolerance: float) -> None:
     small = store_linears(fake_quantise_linears(model), storage)
     assert (small(x) - before).norm() / before.norm() < tolerance
     assert sum(one.nbytes for one in small.state_dict().values()) < 0.65 * size
+
+
+def test_layers_outside_attentions_can_be_quantised_alone() -> None:
+    model = fake_quantise_linears(convert(network()), QuantOptions("w4a16", group=16), in_attentions=False)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear):
+            assert isinstance(module, FakeQuantLinear) == (".attn." not in name), name
+
+
+def test_a_network_without_memory_is_converted_and_then_loaded() -> None:
+    with torch.device("meta"):
+        empty = nn.Sequential(*(Block(DIM, 2, BlockOptions(qk_norm=True)) for _ in range(2))).eval()
+    full = convert(network(), EVERYTHING, seed=7)
+    convert(empty, EVERYTHING).load_state_dict(full.state_dict(), assign=True)
+    assert torch.equal(empty(tokens()), full(tokens()))
+
+
+@pytest.mark.parametrize("mode", ["block", "topk", "threeway", "dense_plus_linear"])
+def test_bfloat16_under_autocast(mode: Mode) -> None:
+    model, x = convert(network(), SparseOptions(mode=mode, keep=0.5, block_size=16)), tokens()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        narrow = model(x)
+    wide = model(x)
+    assert (narrow - wide).norm() / wide.norm() < 0.05
+
+
+def test_a_second_projection_starts_as_the_identity() -> None:
+    plain, dual = (
+        convert(network(), SparseOptions(keep=1.0, block_size=16, project_sparse=more)) for more in (False, True)
+    )
+    names = set(dual.state_dict()) - set(plain.state_dict())
+    assert names == {f"{i}.attn.proj_topk.weight" for i in range(2)}
+    moved = (dual(tokens()) - plain(tokens())).norm() / plain(tokens()).norm()
+    assert 0 < moved < 0.02
 
 
 def test_layers_inside_torch_s_own_attention_stay() -> None:
