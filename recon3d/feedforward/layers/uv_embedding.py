@@ -25,18 +25,17 @@ def uv_embedding(
         aspect: width over height of the image.
         like: gives dtype and device; the values are computed in float64.
     """
-    diagonal = math.hypot(aspect, 1.0)
-    (rows, cols), device = size, like.device
-    u = _axis(cols, aspect / diagonal, device).expand(rows, cols)
-    v = _axis(rows, 1.0 / diagonal, device)[:, None].expand(rows, cols)
-    quarter = channels // 4
-    frequencies = 100.0 ** (-torch.arange(quarter, dtype=torch.float64, device=device) / quarter)
-    angles = [frequencies[:, None, None] * axis for axis in (u, v)]
-    waves = torch.cat([wave for angle in angles for wave in (angle.sin(), angle.cos())])
-    return (_STRENGTH * waves).to(like.dtype)
+    diagonal, quarter = math.hypot(aspect, 1.0), channels // 4
+    frequencies = 100.0 ** (-torch.arange(quarter, dtype=torch.float64, device=like.device) / quarter)
+    rows, cols = size
+    u = _waves(frequencies, cols, aspect / diagonal).to(like.dtype)[:, None, :].expand(-1, rows, -1)
+    v = _waves(frequencies, rows, 1.0 / diagonal).to(like.dtype)[:, :, None].expand(-1, -1, cols)
+    return torch.cat([u, v])
 
 
-def _axis(n: int, half_span: float, device: torch.device) -> Float[Tensor, " n"]:
-    """Return n centres of cells that fill -half_span..half_span."""
+def _waves(frequencies: Float[Tensor, " k"], n: int, half_span: float) -> Float[Tensor, "k2 n"]:
+    """Return sines, then cosines, at the centres of n cells that fill -half_span..half_span."""
     outermost = half_span * (n - 1) / n
-    return torch.linspace(-outermost, outermost, n, dtype=torch.float64, device=device)
+    centres = torch.linspace(-outermost, outermost, n, dtype=frequencies.dtype, device=frequencies.device)
+    angles = frequencies[:, None] * centres
+    return _STRENGTH * torch.cat([angles.sin(), angles.cos()])
