@@ -1,16 +1,38 @@
-"""Running a network: without gradients, and in the precision in which the device is fastest."""
+"""Running a network on photos: without gradients, and in the precision in which the device is fastest."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from recon3d.feedforward.da3 import preprocess as da3
 from recon3d.feedforward.predictions import Prediction
+from recon3d.feedforward.preparation import Prepared
+from recon3d.feedforward.vggt import preprocess as vggt
+from recon3d.feedforward.vggt.model import Vggt
 
 Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def prepare(model: nn.Module, photos: Sequence[UInt8[np.ndarray, "..."]], *, size: int | None = None) -> Prepared:
+    """Return photos as a network was trained on them.
+
+    Args:
+        model: a network of this room.
+        photos: upright RGB or RGBA images, ``[h,w,3]`` or ``[h,w,4]``.
+        size: width (VGGT) or longer side (Depth Anything 3), in pixels; that of the training by default.
+
+    Raises:
+        InputError: there is no photo, or one is no image.
+    """
+    if isinstance(model, Vggt):
+        return vggt.prepare(photos, size=size or vggt.SIZE)
+    return da3.prepare(photos, size=size or da3.SIZE)
 
 
 def predict(

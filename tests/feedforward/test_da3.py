@@ -10,6 +10,8 @@ from tiny_networks import DA3, METRIC, photos, tiny_da3
 from recon3d.core.errors import ShapeError, UsageError
 from recon3d.feedforward.da3.config import CONFIGS
 from recon3d.feedforward.da3.model import Da3Prediction, DepthAnything3
+from recon3d.feedforward.initialization import initialize
+from recon3d.feedforward.losses import DenseLossOptions, camera_loss, dense_loss
 from recon3d.feedforward.pose_encoding import inverted
 
 
@@ -191,6 +193,28 @@ def test_only_the_finest_rays_are_used() -> None:
     }
     assert all(name.split(".")[3] in "012" for name in unused) and len(unused) == 3 * (10 + 6)
     assert all(name.startswith("cam_enc.") for name in silent - unused)
+
+
+def test_one_batch_can_be_learned() -> None:
+    """Depth, rays and cameras of one scene: a few steps by the signs of the gradients take most of the loss away."""
+    model = DepthAnything3(replace(DA3, gaussians=None))
+    initialize(model, 0)
+    images, random = photos(3, 14, 28), torch.Generator().manual_seed(1)
+    target, rays = 0.3 * torch.rand(3, 9, generator=random), 0.5 * torch.rand(1, 3, 1, 1, 6, generator=random)
+    depth, mask = torch.tensor([1.2, 1.8, 1.5])[:, None, None, None].expand(3, 14, 28, 1), torch.ones(3, 14, 28).bool()
+    losses = []
+    for step in range(20):
+        found = model(images, strategy="first")
+        dense = dense_loss(found.depth_z[0, ..., None], found.confidence[0], depth, mask, DenseLossOptions()).plain
+        loss = dense + camera_loss([found.pose_encoding[0]], target).total + (found.rays - rays).abs().mean()
+        loss.backward()
+        with torch.no_grad():
+            for one in model.parameters():
+                if one.grad is not None:
+                    one -= 0.005 * 0.9**step * one.grad.sign()
+                    one.grad = None
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.4 * losses[0]
 
 
 def test_sizes_of_the_published_networks() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_networks import DA3, VGGT, photos, tiny_da3, tiny_vggt
@@ -14,7 +15,7 @@ from recon3d.core.errors import InputError, UsageError
 from recon3d.feedforward.da3 import config
 from recon3d.feedforward.da3.metric import NestedDepthAnything3
 from recon3d.feedforward.da3.model import DepthAnything3
-from recon3d.feedforward.inference import fastest_precision, predict
+from recon3d.feedforward.inference import fastest_precision, predict, prepare
 from recon3d.feedforward.initialization import initialize
 from recon3d.feedforward.models import MODEL_NAMES, build_model
 from recon3d.feedforward.safetensors import safetensors_bytes
@@ -101,6 +102,16 @@ def test_equal_layers_start_differently() -> None:
     initialize(model, 0)
     blocks = model.backbone.pretrained.blocks
     assert not torch.equal(blocks[0].attn.qkv.weight, blocks[1].attn.qkv.weight)
+
+
+def test_photos_are_prepared_for_their_network() -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8)
+    square, wide = (prepare(model, [photo]).images for model in (tiny_vggt(), tiny_da3()))
+    assert square.shape == (1, 3, 252, 518) and square.min() >= 0  # round(259 / 14) is even: 18
+    assert wide.shape == (1, 3, 252, 504) and wide.min() < 0  # normalised
+    small = prepare(tiny_da3(), [photo, photo], size=42)
+    assert predict(tiny_da3(), small.images).depth_z.shape == (1, 2, *small.images.shape[-2:])
+    assert len(small.placements) == 2
 
 
 def test_predicting_needs_no_gradients() -> None:

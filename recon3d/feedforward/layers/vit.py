@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -118,11 +119,11 @@ class VisionTransformer(nn.Module):
         if (rows, cols) == (native, native):
             return self.pos_embed
         table = torch.unflatten(self.pos_embed[:, 1:], 1, (native, native)).permute(0, 3, 1, 2).float()
-        offset = self.options.grid_offset
-        wanted: dict[str, tuple[int, int] | tuple[float, float]] = {"size": (rows, cols)}
-        if offset:
-            wanted = {"scale_factor": ((rows + offset) / native, (cols + offset) / native)}
-        resampled = interpolate(table, mode="bicubic", antialias=self.options.antialias, **wanted)  # type: ignore[arg-type]
+        resample = partial(interpolate, table, mode="bicubic", antialias=self.options.antialias)
+        if offset := self.options.grid_offset:
+            resampled = resample(scale_factor=((rows + offset) / native, (cols + offset) / native))
+        else:
+            resampled = resample(size=(rows, cols))
         patches = resampled.flatten(2).transpose(1, 2).to(self.pos_embed.dtype)
         return torch.cat([self.pos_embed[:, :1], patches], 1)
 
