@@ -21,6 +21,7 @@ from recon3d.dense.points_fusion import PointOptions, fuse_points
 from recon3d.dense.splat_depth import splat_depth
 from recon3d.dense.stereo import estimate_depth
 from recon3d.dense.types import DepthMap
+from recon3d.photos.decode import read_mask
 from recon3d.pipeline_images import Images
 from recon3d.pipeline_memory import check_stereo_memory, coarser_voxels, splat_photo_size
 from recon3d.pipeline_photos import SizedPhotos, read_sized
@@ -242,12 +243,15 @@ class DenseStages:
         """Fuse the depth maps into a mesh."""
         depth, options = self.done["depth"], self.settings.options.mesh
         inputs = {"depth": depth.key, "mesh": asdict(options), "memory": self.settings.max_memory_bytes}
+        inputs |= {"outlines": True} if any(self.masks) else {}
 
         def build(folder: Path) -> dict[str, Any]:
             maps = _StoredDepth(depth.folder, self.keys, self.paths, self.cameras, self.settings.max_pixels)
+            sizes = zip(self.masks, self.cameras.width.tolist(), self.cameras.height.tolist(), strict=True)
+            masks = (None if path is None else read_mask(path, width, height) for path, width, height in sizes)
             memory = self.settings.max_memory_bytes
             mesh, stats = fuse_with_stats(
-                maps, self.cameras, options, max_memory_bytes=memory, progress=self.work.progress
+                maps, self.cameras, options, masks=masks, max_memory_bytes=memory, progress=self.work.progress
             )
             save_mesh(folder / MESH, mesh)
             notes = coarser_voxels(stats.wanted_voxel, stats.voxel)

@@ -12,6 +12,7 @@ from jaxtyping import Float64, Int32, Int64
 from recon3d.core.errors import ResourceError, ResultError, ShapeError
 from recon3d.core.progress import Progress, Stage
 from recon3d.dense.fusion_options import FusionOptions
+from recon3d.dense.hull_solid import BYTES_PER_VOXEL as HULL_BYTES_PER_VOXEL, Hull, flattened, hull_box
 from recon3d.dense.mesh_cleanup import into_hull, large_components, sound_faces, used_vertices
 from recon3d.dense.silhouettes import PhotoDepth as PhotoDepth, TrimmedMaps
 from recon3d.dense.surface import is_seen_all_round
@@ -20,6 +21,7 @@ from recon3d.dense.tsdf_blocks import Lattice, blocks_of_map
 from recon3d.dense.tsdf_close import Box, closed_surface
 from recon3d.dense.tsdf_extract import extract_surface, vertex_colours
 from recon3d.dense.tsdf_pixels import PixelRays, map_lens, prepare_pixels
+from recon3d.dense.visual_hull import Masks, Silhouettes
 from recon3d.render.cameras import Cameras
 from recon3d.render.mesh.normals import vertex_normals
 from recon3d.render.mesh.types import Mesh
@@ -58,11 +60,12 @@ def fuse_depth(
     cameras: Cameras,
     options: FusionOptions | None = None,
     *,
+    masks: Masks | None = None,
     max_memory_bytes: int = 2 << 30,
     progress: Progress | None = None,
 ) -> Mesh:
     """Fuse depth maps into a coloured triangle mesh; see :func:`fuse_with_stats`."""
-    return fuse_with_stats(maps, cameras, options, max_memory_bytes=max_memory_bytes, progress=progress)[0]
+    return fuse_with_stats(maps, cameras, options, masks=masks, max_memory_bytes=max_memory_bytes, progress=progress)[0]
 
 
 def fuse_with_stats(
@@ -70,6 +73,7 @@ def fuse_with_stats(
     cameras: Cameras,
     options: FusionOptions | None = None,
     *,
+    masks: Masks | None = None,
     max_memory_bytes: int = 2 << 30,
     progress: Progress | None = None,
 ) -> tuple[Mesh, FusionStats]:
@@ -80,6 +84,9 @@ def fuse_with_stats(
             at a time, so a sequence that loads them from disk keeps memory low.
         cameras: pinhole cameras; photos and depth maps may differ in size.
         options: voxel size, truncation, clean-up.
+        masks: where the photos show the object, True = object, one ``[h,w]`` or None per camera: a closed solid stays
+            inside its visual hull and fills what nobody saw of it. Masks that leave most of the border of their photo
+            in use show no object and say nothing.
         max_memory_bytes: the voxels are made coarser until their blocks fit.
         progress: where to show progress.
 
@@ -87,14 +94,15 @@ def fuse_with_stats(
         The mesh in the world of the cameras, and how it came about. The same bits for any number of threads.
 
     Raises:
-        ShapeError: maps and cameras disagree.
+        ShapeError: maps or masks and cameras disagree.
         ResultError: the depth maps hold no surface.
         ResourceError: the memory suffices for no voxels.
     """
     options, progress = options or FusionOptions(), progress or Progress()
     if len(maps) != len(cameras):
         raise ShapeError("depth maps and cameras disagree", got=len(maps), expected=len(cameras))
-    job = _Job(maps, cameras, options, max_memory_bytes, options.min_views or _views_to_agree(len(maps)))
+    outlines = None if masks is None else Silhouettes(masks, cameras) or None
+    job = _Job(maps, cameras, options, max_memory_bytes, options.min_views or _views_to_agree(len(maps)), outlines)
     job = job.of_object() if options.closing == "closed" else job
     with progress.stage("fusing depth maps", 2 * len(maps)) as stage:
         spread = _measure_maps(maps, cameras)
@@ -107,7 +115,7 @@ def fuse_with_stats(
                 job = job.of_object()
                 volume = _fill(job, spread, volume.lattice, stage)
                 surface = _seen_surface(job, volume)
-            mesh, factor = _mesh(job, volume, surface)
+            mesh, factor = _mesh(job, volume, surface, spread.footprint)
             if factor <= 1.0:
                 break
             lattice = _coarser(volume.lattice, factor)
@@ -123,11 +131,20 @@ class _Job:
     options: FusionOptions
     max_memory_bytes: int
     min_views: int
+    outlines: Silhouettes | None
     closed: bool = False
 
     def of_object(self) -> _Job:
         """Return the work on a solid: what surrounds it is a backdrop that depth may have grown into."""
-        return replace(self, maps=TrimmedMaps(self.maps, self.options.trim_px), closed=True)
+        trim_px = 0 if self.outlines else self.options.trim_px  # masks leave no backdrop
+        return replace(self, maps=TrimmedMaps(self.maps, trim_px), closed=True)
+
+    @property
+    def cleaning(self) -> FusionOptions:
+        """Options of the clean-up: of an object, not of what floats around it; masks leave nothing that does."""
+        if not self.closed or self.outlines:
+            return self.options
+        return replace(self.options, min_component=max(self.options.min_component, _OBJECT_SHARE))
 
     def rays(self) -> Iterator[PixelRays]:
         """Yield the maps without their colours, one at a time."""
@@ -225,20 +242,34 @@ def _shows_object(job: _Job, volume: TsdfVolume, surface: _Surface) -> bool:
     )
 
 
-def _mesh(job: _Job, volume: TsdfVolume, surface: _Surface) -> tuple[Mesh, float]:
+def _mesh(job: _Job, volume: TsdfVolume, surface: _Surface, pixel: float) -> tuple[Mesh, float]:
     """Return the mesh, and how much coarser the voxels must be for it to fit; 1 = it fits."""
-    options, (vertices, faces) = job.options, surface
+    options, (vertices, faces) = job.cleaning, surface
     factor = float(np.sqrt(len(faces) / options.max_faces)) if options.max_faces else 1.0
-    if job.closed:  # of an object, not of what floats around it
-        options = replace(options, min_component=max(options.min_component, _OBJECT_SHARE))
+    if job.closed:
         vertices, faces = _cleaned(vertices, faces, options)
-        box = Box.around(vertices, volume.lattice)
-        factor = max(factor, float(np.cbrt(box.memory_bytes / (_MEMORY_SHARE * job.max_memory_bytes))))
+        box = _box(job, vertices, volume.lattice)
+        needed = box.memory_bytes + (int(box.size.prod()) * HULL_BYTES_PER_VOXEL if job.outlines else 0)
+        factor = max(factor, float(np.cbrt(needed / (_MEMORY_SHARE * job.max_memory_bytes))))
         if factor <= 1.0:
-            see_through, seen = max(1, job.min_views - 1), vertices
-            vertices, faces = closed_surface(volume, box, options.min_weight, job.rays(), see_through)
-            vertices, faces = _cleaned(into_hull(vertices, seen), faces, options)
+            vertices, faces = _cleaned(*_closed(job, volume, box, vertices, pixel), options)
     return _finish(volume, vertices, faces), factor if factor <= 1.0 else 1.05 * factor
+
+
+def _box(job: _Job, seen: Float64[np.ndarray, "v 3"], lattice: Lattice) -> Box:
+    return hull_box(job.outlines, seen, lattice) if job.outlines else Box.around(seen, lattice)
+
+
+def _closed(job: _Job, volume: TsdfVolume, box: Box, seen: Float64[np.ndarray, "s 3"], pixel: float) -> _Surface:
+    """Return a solid up to the visual hull or, without outlines, inside the convex hull of what was seen."""
+    options, see_through = job.options, max(1, job.min_views - 1)
+    if job.outlines:
+        hull = Hull.of(job.outlines, box, volume.lattice, pixel)
+        vertices, faces = closed_surface(volume, box, options.min_weight, job.rays(), see_through, hull.fill)
+        centers = (job.cameras.centers - np.array(volume.lattice.origin)) / volume.lattice.voxel
+        return flattened(vertices, faces, seen, centers), faces
+    vertices, faces = closed_surface(volume, box, options.min_weight, job.rays(), see_through)
+    return into_hull(vertices, seen), faces
 
 
 def _cleaned(

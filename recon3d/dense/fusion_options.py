@@ -20,13 +20,13 @@ class FusionOptions:
         truncation: distance from the surface, in voxels, that a depth map speaks about; widened for noisy depth.
         reach: ignore depth whose pixels are wider than this many voxels: far background.
         trim_px: how many pixels depth grows over the silhouettes of an object into a flat backdrop; there colours
-            decide what is dropped before a solid is made; 0 = nothing.
+            decide what is dropped before a solid is made; 0 = nothing. Not used where masks show the object.
         min_weight: a voxel counts when it was seen with this weight; 1 = one usual view straight on.
         min_views: photos that must agree on a piece of surface; 0 = 1 to 3, by the number of photos.
         min_component: drop pieces with a smaller share of the faces of the largest piece.
         min_faces: drop pieces with fewer faces, unless it is the only one.
         closing: closed = a watertight solid, open = only what was seen, auto = closed for an object seen from all
-            sides.
+            sides. Masks of an object also shape its solid.
         max_faces: coarsen the voxels until the mesh has no more faces; 0 = no limit.
     """
 

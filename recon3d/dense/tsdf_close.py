@@ -7,7 +7,7 @@ volumetric diffusion", 2002). Space that photos saw through is empty.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import no_type_check
@@ -21,6 +21,7 @@ from recon3d.dense.tsdf_blocks import SIDE, Lattice, find_block
 from recon3d.dense.tsdf_extract import CHUNK, Field, march
 from recon3d.dense.tsdf_pixels import PixelRays
 
+Continuation = Callable[[Float32[np.ndarray, "x y z"], Bool[np.ndarray, "x y z"]], Float32[np.ndarray, "x y z"]]
 BYTES_PER_VOXEL = 16
 _CARVE = 4
 _COARSEST = 12
@@ -56,7 +57,12 @@ class Box:
 
 
 def closed_surface(
-    volume: TsdfVolume, box: Box, min_weight: float, maps: Iterable[PixelRays], min_views: int
+    volume: TsdfVolume,
+    box: Box,
+    min_weight: float,
+    maps: Iterable[PixelRays],
+    min_views: int,
+    continued: Continuation | None = None,
 ) -> tuple[Float64[np.ndarray, "v 3"], Int32[np.ndarray, "f 3"]]:
     """Return the watertight surface of what was seen and of its smooth continuation.
 
@@ -66,6 +72,7 @@ def closed_surface(
         min_weight: weight from which on a voxel is kept as it is.
         maps: depth maps; what lies in front of their surfaces is empty.
         min_views: how many of them must see through a place.
+        continued: how the field goes on where nothing was seen; None = :func:`continue_field`.
 
     Returns:
         Vertices in voxels of the lattice, ``[v,3]``, and faces, ``[f,3]``.
@@ -74,7 +81,7 @@ def closed_surface(
     fixed = np.zeros(field.shape, np.bool_)
     _copy_known(volume, box, min_weight, field, fixed)
     _carve(volume.lattice, box, maps, min_views, field, fixed)
-    field = continue_field(field, fixed)
+    field = (continued or continue_field)(field, fixed)
     everywhere = np.ones((CHUNK + 1,) * 3, np.bool_)
 
     def samples(chunk: Int32[np.ndarray, " 3"]) -> Field:
@@ -132,37 +139,40 @@ def _carve(
 
 
 def continue_field(
-    field: Float32[np.ndarray, "x y z"], fixed: Bool[np.ndarray, "x y z"]
+    field: Float32[np.ndarray, "x y z"], fixed: Bool[np.ndarray, "x y z"], border: float = 1.0, reach: float = np.inf
 ) -> Float32[np.ndarray, "x y z"]:
-    """Return the field with all that is not fixed continued smoothly, from coarse to fine; the border is empty (1).
+    """Return the field with all that is not fixed continued smoothly, from coarse to fine.
 
     Args:
         field: values, ``[x,y,z]``; those that are not fixed do not matter.
         fixed: which values stay, ``[x,y,z]``.
+        border: value at the border of the box; 1 = empty.
+        reach: number of points after which the continuation has faded to 1/e.
     """
     for axis in range(3):
         for end in (0, -1):
-            border = [slice(None)] * 3
-            border[axis] = slice(end, end + 1 or None)
-            field[tuple(border)], fixed[tuple(border)] = 1.0, True
+            side = [slice(None)] * 3
+            side[axis] = slice(end, end + 1 or None)
+            field[tuple(side)], fixed[tuple(side)] = border, True
+    fading = np.float32(1.0 / (6.0 + 1.0 / reach**2))  # of (discrete) Laplace c = c / reach^2
     if min(field.shape) <= _COARSEST:
-        start = np.where(fixed, field, np.float32(1.0)).astype(np.float32)
-        return _relax(start, fixed, _ITERATIONS * _COARSEST)
+        start = np.where(fixed, field, np.float32(border)).astype(np.float32)
+        return _relax(start, fixed, _ITERATIONS * _COARSEST, fading)
     half = tuple(-(-n // 2) for n in field.shape)
-    coarse, known = np.ones(half, np.float32), np.zeros(half, np.bool_)
+    coarse, known = np.full(half, border, np.float32), np.zeros(half, np.bool_)
     run_chunks(lambda x: _halve(field, fixed, x, coarse, known), half[0])
-    coarse = continue_field(coarse, known)
+    coarse = continue_field(coarse, known, border, reach / 2)
     run_chunks(lambda x: _double(coarse, fixed, x, field), len(field))
-    return _relax(field, fixed, _ITERATIONS)
+    return _relax(field, fixed, _ITERATIONS, fading)
 
 
 def _relax(
-    field: Float32[np.ndarray, "x y z"], fixed: Bool[np.ndarray, "x y z"], n_iterations: int
+    field: Float32[np.ndarray, "x y z"], fixed: Bool[np.ndarray, "x y z"], n_iterations: int, fading: np.float32
 ) -> Float32[np.ndarray, "x y z"]:
     """Replace what is not fixed by the mean of its neighbours, again and again (Jacobi: no order, the same bits)."""
     other = field.copy()
     for _ in range(n_iterations):
-        run_chunks(partial(_average_slab, field, fixed, other), -(-len(field) // _SLABS))
+        run_chunks(partial(_average_slab, field, fixed, fading, other), -(-len(field) // _SLABS))
         field, other = other, field
     return field
 
@@ -170,10 +180,11 @@ def _relax(
 def _average_slab(
     source: Float32[np.ndarray, "x y z"],
     fixed: Bool[np.ndarray, "x y z"],
+    fading: np.float32,
     target: Float32[np.ndarray, "x y z"],
     slab: int,
 ) -> None:
-    _average(source, fixed, slab * _SLABS, target)
+    _average(source, fixed, slab * _SLABS, fading, target)
 
 
 @kernel
@@ -244,7 +255,7 @@ def _double(coarse, fixed, x, field):
 
 @kernel
 @no_type_check
-def _average(source, fixed, first, target):
+def _average(source, fixed, first, fading, target):
     for x in range(max(first, 1), min(first + _SLABS, source.shape[0] - 1)):
         for y in range(1, source.shape[1] - 1):
             for z in range(1, source.shape[2] - 1):
@@ -253,4 +264,4 @@ def _average(source, fixed, first, target):
                 else:
                     total = source[x - 1, y, z] + source[x + 1, y, z] + source[x, y - 1, z]
                     total += source[x, y + 1, z] + source[x, y, z - 1] + source[x, y, z + 1]
-                    target[x, y, z] = total * np.float32(1.0 / 6.0)
+                    target[x, y, z] = total * fading
