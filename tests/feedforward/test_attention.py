@@ -87,3 +87,17 @@ def test_positions_run_along_rows_and_repeat_for_every_view() -> None:
 def test_rotation_keeps_the_type(generator: torch.Generator) -> None:
     rope = rope_2d(grid_positions(1, 2, n_special=0), 8)
     assert rope.rotate(torch.randn(2, 8, generator=generator).bfloat16()).dtype == torch.bfloat16
+
+
+def test_below_autocast_all_three_have_one_type(tokens: torch.Tensor) -> None:
+    """The norms of queries and keys answer in float32 there, and rotations are computed in it."""
+    module, rope = Attention(16, 2, qk_norm=True), rope_2d(grid_positions(2, 3, n_special=1), 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert {part.dtype for part in module.heads(tokens)} == {torch.bfloat16}
+        assert torch.allclose(module(tokens, rope).float(), module.float()(tokens, rope).float(), atol=0.05)
+
+
+def test_gradients_of_rotations_are_exact(generator: torch.Generator) -> None:
+    rope = rope_2d(grid_positions(2, 2, n_special=1), 8)
+    x = torch.randn(1, 5, 8, generator=generator, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(rope.rotate, (x,), atol=1e-4)

@@ -94,6 +94,27 @@ def test_known_cameras_matter_and_keep_the_order() -> None:
     assert not torch.allclose(known.depth_z, model(images, **moved).depth_z, atol=1e-5)
 
 
+@torch.no_grad()
+def test_equal_photos_and_plain_ones_stay_finite() -> None:
+    model = tiny_da3()
+    for images in (photos(1).expand(1, 4, 3, 28, 42), torch.zeros(1, 3, 3, 28, 42), torch.ones(1, 3, 3, 28, 42)):
+        found = model(images)
+        assert found.reference.item() in range(images.shape[1])
+        for one in permuted(found, [0, 1, 2]):
+            assert torch.isfinite(one).all()
+
+
+@torch.no_grad()
+def test_scenes_of_a_batch_choose_their_own_reference() -> None:
+    model, images = tiny_da3(), photos(4, scenes=6)
+    together = model(images)
+    assert len(set(together.reference.tolist())) > 1
+    for scene in range(6):
+        alone = model(images[scene : scene + 1])
+        assert alone.reference.item() == together.reference[scene].item()
+        assert torch.allclose(alone.depth_z[0], together.depth_z[scene], atol=1e-4)
+
+
 def test_half_known_cameras_are_refused() -> None:
     for given in ("cam_from_world", "K"):
         with pytest.raises(UsageError, match="known cameras need both"):

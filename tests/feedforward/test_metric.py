@@ -7,7 +7,14 @@ import torch
 from tiny_networks import DA3, METRIC, photos, tiny_da3
 
 from recon3d.core.errors import UsageError
-from recon3d.feedforward.da3.metric import NestedDepthAnything3, far_sky, metric_depth, nested, upper_quantile
+from recon3d.feedforward.da3.metric import (
+    NestedDepthAnything3,
+    far_sky,
+    least_squares_scale,
+    metric_depth,
+    nested,
+    upper_quantile,
+)
 from recon3d.feedforward.da3.model import Da3Prediction
 
 K = torch.tensor([[200.0, 0, 8], [0, 400.0, 8], [0, 0, 1]]).expand(1, 2, 3, 3)
@@ -63,6 +70,14 @@ def test_the_quantile_of_very_many_values_is_taken_of_some() -> None:
     values = torch.linspace(0.0, 1.0, 150_001)
     assert float(upper_quantile(values)) == pytest.approx(0.99, abs=1e-4)
     assert float(upper_quantile(values[:101])) == pytest.approx(float(values[99]), rel=1e-4)
+
+
+def test_the_least_squares_scale_has_the_smallest_error(generator: torch.Generator) -> None:
+    values, target = torch.rand(2, 50, generator=generator) + 0.5
+    best = float(least_squares_scale(values, target))
+    errors = [float((scale * values - target).square().sum()) for scale in (0.99 * best, best, 1.01 * best)]
+    assert errors[1] < min(errors[0], errors[2])
+    assert float(least_squares_scale(values, 3.0 * values)) == pytest.approx(3.0, rel=1e-5)
 
 
 @pytest.mark.parametrize("scale", [0.2, 1.0, 30.0])

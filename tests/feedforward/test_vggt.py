@@ -79,6 +79,37 @@ def test_without_queries_nothing_is_tracked() -> None:
     assert tiny_vggt()(photos(2)).tracks is None
 
 
+def test_gradients_reach_every_parameter() -> None:
+    """Of the aggregator and of all heads; only the mask token of DINOv2, which is not built here, would be left out."""
+    model = tiny_vggt()
+    found = model(photos(2), torch.tensor([[[3.0, 4.0], [20.0, 9.0]]]))
+    parts = found.depth_z, found.confidence, found.points_world, found.points_confidence
+    total = sum(part.sum() for part in parts) + sum(stage.square().sum() for stage in found.pose_encodings)
+    tracks = found.tracks
+    (total + tracks.xy[0].sum() + tracks.visibility.sum() + tracks.confidence.sum()).backward()
+    assert not [name for name, one in model.named_parameters() if one.grad is None or not one.grad.isfinite().all()]
+    assert not [name for name, one in model.named_parameters() if not one.grad.any()]
+
+
+@torch.no_grad()
+def test_equal_photos_and_plain_ones_stay_finite() -> None:
+    model = tiny_vggt()
+    for images in (photos(1).expand(1, 3, 3, 28, 42), torch.zeros(1, 2, 3, 28, 42), torch.ones(1, 2, 3, 28, 42)):
+        found = model(images)
+        for one in (found.depth_z, found.confidence, found.points_world, found.cam_from_world, found.K):
+            assert torch.isfinite(one).all()
+
+
+@torch.no_grad()
+def test_double_precision_agrees_with_single() -> None:
+    model, images = tiny_vggt(), photos(2)
+    single = model(images)
+    double = model.double()(images.double())
+    assert double.depth_z.dtype == torch.float64
+    assert torch.allclose(double.depth_z.float(), single.depth_z, rtol=1e-3)
+    assert torch.allclose(double.cam_from_world.float(), single.cam_from_world, atol=1e-3)
+
+
 def test_images_that_cannot_be_cut_are_refused() -> None:
     with pytest.raises(ShapeError, match="multiples of 14"):
         tiny_vggt()(photos(2, 28, 40))

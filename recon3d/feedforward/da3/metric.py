@@ -56,6 +56,11 @@ def upper_quantile(values: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     return torch.quantile(values, _QUANTILE)
 
 
+def least_squares_scale(values: Float[Tensor, " n"], target: Float[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Return the factor that brings values closest to a target."""
+    return (target * values).sum() / (values * values).sum()
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class NestedPrediction(Da3Prediction):
     """Answer of the nested model: depth and translations are in metres.
@@ -111,8 +116,7 @@ def nested(relative: Da3Prediction, metric: Da3Prediction) -> NestedPrediction:
     if known := bool(land.sum() > _FEW):
         trusted &= confidence >= confidence[land].median()
     known = known and bool(trusted.any())
-    z, m = depth[trusted], metres[trusted]
-    scale = (m * z).sum() / (z * z).sum() if known else depth.new_ones(())
+    scale = least_squares_scale(depth[trusted], metres[trusted]) if known else depth.new_ones(())
     depth = depth * scale
     if known and (~land).sum() > _FEW:
         depth = torch.where(land, depth, upper_quantile(depth[land]).clamp(max=_FARTHEST))
