@@ -21,7 +21,7 @@ from recon3d.splats.relight.transfer import TransferOptions, bake_transfer
 from recon3d.splats.relight.types import RelightableGaussians
 
 _SLIMMEST = 1 / 5  # width of a surfel over its length
-_MAP_ROWS = 64  # of the light; estimates are no finer
+MAP_ROWS = 64  # of the light; estimates are no finer
 _LIGHT_NAME = "the light of the photos, as estimated"
 
 
@@ -108,7 +108,7 @@ def surfels_of(surface: LitSurface, options: SurfelOptions | None = None) -> Rel
     )
     transfer = bake_transfer(means, normals, mesh, options.transfer)
     splats = RelightableGaussians(gaussians, normals, *_material(surface, kept), transfer)
-    return bake_colours(splats, SplatLight.of(surface.environment.to(torch.float32), max_rows=_MAP_ROWS), _LIGHT_NAME)
+    return bake_colours(splats, SplatLight.of(surface.environment.to(torch.float32), max_rows=MAP_ROWS), _LIGHT_NAME)
 
 
 def _material(surface: LitSurface, kept: Bool[np.ndarray, " v"]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from recon3d.render.shading.bsdf.base import Masking, dot, together
 
 _TINY = 1e-30
+_FLAT = 1e-14  # under a root whose derivative must stay finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,8 +79,8 @@ class Ggx:
         second = torch.linalg.cross(v, first)
         radius, angle = u[..., 0].sqrt(), 2 * math.pi * u[..., 1]
         a, share = radius * angle.cos(), 0.5 * (1 + v[..., 2])
-        b = (1 - share) * (1 - a * a).clamp_min(0).sqrt() + share * radius * angle.sin()
-        c = (1 - a * a - b * b).clamp_min(0).sqrt()
+        b = (1 - share) * (1 - a * a).clamp_min(_FLAT).sqrt() + share * radius * angle.sin()
+        c = (1 - a * a - b * b).clamp_min(_FLAT).sqrt()
         n = a[..., None] * first + b[..., None] * second + c[..., None] * v
         n = torch.cat([n[..., :2], n[..., 2:].clamp_min(1e-7)], -1)
         return torch.nn.functional.normalize(n * scale, dim=-1)

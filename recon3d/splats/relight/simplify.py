@@ -1,0 +1,88 @@
+"""Meshes with fewer vertices, and values spread over a mesh."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse
+from jaxtyping import Bool, Float32, Int32
+
+from recon3d.render.mesh.normals import vertex_normals
+from recon3d.render.mesh.types import Mesh
+
+_TRIES = 8
+_SPREAD = 400
+
+
+def simplified(mesh: Mesh, max_vertices: int) -> Mesh:
+    """Return a mesh of at most about so many vertices: those of one cell of a grid become their mean; with normals.
+
+    Args:
+        mesh: the mesh; its material is left out.
+        max_vertices: how many; a mesh with fewer keeps all that its faces use.
+
+    Source: Rossignac and Borrel, "Multi-resolution 3D approximations for rendering complex scenes", 1993.
+    """
+    used = np.unique(mesh.faces)
+    if len(used) <= max_vertices:
+        number = np.zeros(len(mesh.vertices), np.int32)
+        number[used] = np.arange(len(used), dtype=np.int32)
+        normals = None if mesh.normals is None else mesh.normals[used]
+        return _with_normals(mesh.vertices[used], number[mesh.faces], normals)
+    corners = mesh.vertices[mesh.faces].astype(np.float64)
+    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
+    cell = float(np.sqrt(area / max_vertices))
+    for _ in range(_TRIES):
+        vertices, faces = _clustered(mesh, cell)
+        if len(vertices) <= max_vertices:
+            break
+        cell *= 1.05 * float(np.sqrt(len(vertices) / max_vertices))
+    return _with_normals(vertices, faces, None)
+
+
+def _clustered(mesh: Mesh, cell: float) -> tuple[Float32[np.ndarray, "v 3"], Int32[np.ndarray, "f 3"]]:
+    keys = np.floor(mesh.vertices / cell).astype(np.int64)
+    _, group = np.unique(keys, axis=0, return_inverse=True)
+    group = group.reshape(-1)
+    count = np.bincount(group)
+    mean = np.stack([np.bincount(group, mesh.vertices[:, axis]) for axis in range(3)], 1) / count[:, None]
+    faces = group[mesh.faces]
+    whole = (faces[:, 0] != faces[:, 1]) & (faces[:, 1] != faces[:, 2]) & (faces[:, 2] != faces[:, 0])
+    faces = faces[whole]
+    _, first = np.unique(np.sort(faces, axis=1), axis=0, return_index=True)
+    faces = faces[np.sort(first)]
+    used, number = np.unique(faces, return_inverse=True)
+    return mean[used].astype(np.float32), number.reshape(-1, 3).astype(np.int32)
+
+
+def _with_normals(
+    vertices: Float32[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"], normals: Float32[np.ndarray, "v 3"] | None
+) -> Mesh:
+    return Mesh(vertices, faces, vertex_normals(vertices, faces) if normals is None else normals)
+
+
+def spread(
+    values: Float32[np.ndarray, "v c"], known: Bool[np.ndarray, " v"], faces: Int32[np.ndarray, "f 3"]
+) -> Float32[np.ndarray, "v c"]:
+    """Return the values with those that are not known replaced by means over their neighbours, again and again.
+
+    Parts of the mesh where nothing is known get the mean of all that is.
+
+    Args:
+        values: of the vertices, ``[v,c]``.
+        known: which of them count, ``[v]``.
+        faces: of the mesh, ``[f,3]``.
+    """
+    if known.all() or not known.any():
+        return values
+    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    ends = np.concatenate([ends, ends[:, ::-1]])
+    near = scipy.sparse.csr_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (len(values), len(values)))
+    out = np.where(known[:, None], values, values[known].mean(axis=0)).astype(np.float64)
+    reached = known.astype(np.float64)
+    for _ in range(_SPREAD):
+        weight = np.asarray(near @ reached)
+        mean = np.asarray(near @ (out * reached[:, None])) / np.maximum(weight, 1e-300)[:, None]
+        change = ~known & (weight > 0)
+        out[change] = mean[change]
+        reached = np.maximum(reached, weight > 0)
+    return out.astype(np.float32)
