@@ -33,6 +33,7 @@ from recon3d.sfm.finish import Finished, load_finished
 from recon3d.sfm.options import SfmOptions
 from recon3d.sfm.scale import ScaleOptions, check_scale
 from recon3d.splats.options import SplatOptions
+from recon3d.splats.relight.options import RelightOptions
 
 MAX_MEAN_ERROR_PX = 2.0
 MIN_PLACED = 0.5
@@ -56,14 +57,20 @@ class ReconstructOptions:
             splat options, to change one of them.
         depth: depth maps by multi-view ``stereo``, or from the ``splats``.
         splats_start: points that splats start from: ``sparse``, or the ``dense`` ones of the optimised photos.
+        relightable: estimate materials and light as well, and write splats and a mesh that can be relit; it needs the
+            mesh.
         stereo: how stereo finds depth; default: by the preset.
         splats: how splats are optimised; default: by the preset.
         mesh: how depth maps become a mesh.
+        relight: how materials and light are estimated.
         max_memory: memory to plan for, such as ``4GB``; default: 80 % of what is free.
         max_time: wall time to plan for, such as ``10m``; the optimisation is shortened and photos are scaled down to
             keep it.
         threads: processes that compute at the same time; default: the cores. It changes no bit of the result.
         quiet: show no progress.
+
+    Raises:
+        UsageError: ``relightable`` with an ``only`` that makes no mesh.
     """
 
     photos: PhotoOptions = field(default_factory=PhotoOptions)
@@ -75,13 +82,20 @@ class ReconstructOptions:
     preset: Preset = "standard"
     depth: DepthSource = "stereo"
     splats_start: SplatsStart = "sparse"
+    relightable: bool = False
     stereo: StereoOptions | None = None
     splats: SplatOptions | None = None
     mesh: FusionOptions = field(default_factory=FusionOptions)
+    relight: RelightOptions = field(default_factory=RelightOptions)
     max_memory: str | None = None
     max_time: str | None = None
     threads: int | None = None
     quiet: bool = False
+
+    def __post_init__(self) -> None:
+        if self.relightable and self.only not in (None, "mesh"):
+            fix = "leave --only away, or use --only mesh"
+            raise UsageError("--relightable needs the mesh", got=f"--only {self.only}", fix=fix)
 
 
 def reconstruct(
@@ -246,6 +260,7 @@ class _Run:
             plan.options,
             plan.max_memory_bytes,
             options.photos.max_pixels,
+            options.relight if options.relightable else None,
         )
         stages = DenseStages(self.work, scene, images, originals, settings)
         stages.execute()

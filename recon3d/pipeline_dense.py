@@ -1,4 +1,4 @@
-"""The dense stages of a run: depth maps by stereo or from splats, splats, mesh."""
+"""The dense stages of a run: depth maps by stereo or from splats, splats, mesh, materials and light."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from recon3d.photos.decode import read_mask
 from recon3d.pipeline_images import Images
 from recon3d.pipeline_memory import check_stereo_memory, coarser_voxels, splat_photo_size
 from recon3d.pipeline_photos import SizedPhotos, read_sized
+from recon3d.pipeline_relight import FILES, NO_FACES, RelightTask, has_faces, relight
 from recon3d.pipeline_work import DepthSource, Only, SplatsStart, Workspace
 from recon3d.plan_dense import DenseOptions
 from recon3d.render.cameras import Cameras
@@ -36,6 +37,7 @@ from recon3d.scene_dense import DENSE_POINTS, MESH, SPLATS, SPLATS_COMPRESSED, d
 from recon3d.scene_io import output_stem
 from recon3d.splats.evaluate import render_view
 from recon3d.splats.holdout import held_out
+from recon3d.splats.relight.options import RelightOptions
 from recon3d.splats.train import optimise_splats
 from recon3d.splats.types import SplatInputs
 
@@ -60,6 +62,7 @@ class DenseSettings:
         options: of the stages.
         max_memory_bytes: memory to plan for.
         max_pixels: cap for decoding.
+        relight: how materials and light are estimated from the mesh; None = not at all.
     """
 
     only: Only | None
@@ -68,9 +71,12 @@ class DenseSettings:
     options: DenseOptions
     max_memory_bytes: int
     max_pixels: int
+    relight: RelightOptions | None = None
 
     def wants(self, part: str) -> bool:
-        """Return whether a part is made: ``depth``, ``splats`` or ``mesh``."""
+        """Return whether a part is made: ``depth``, ``splats``, ``mesh`` or ``relight``."""
+        if part == "relight":
+            return self.relight is not None and self.wants("mesh")
         parts = _STOPS[self.only]
         return part in parts or (part == "splats" and self.depth == "splats" and "depth" in parts)
 
@@ -113,6 +119,8 @@ class DenseStages:
                 self.done["depth"] = self.depth_of_splats()
             if self.settings.wants("mesh"):
                 self.done["mesh"] = self.mesh()
+            if self.settings.wants("relight") and has_faces(self.done["mesh"]):
+                self.done["relight"] = self.relight()
 
     @property
     def metrics(self) -> dict[str, Any]:
@@ -122,7 +130,9 @@ class DenseStages:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know, in plain words."""
-        return tuple(note for stage in self.done.values() for note in stage.value["notes"])
+        notes = [note for stage in self.done.values() for note in stage.value["notes"]]
+        missing = self.settings.wants("relight") and "relight" not in self.done
+        return (*notes, NO_FACES) if missing else tuple(notes)
 
     def publish(self) -> tuple[Path, ...]:
         """Show the files of the stages in the output folder, and remove those of earlier runs."""
@@ -130,6 +140,7 @@ class DenseStages:
         names = {name: "depth" for key in self.keys for name in depth_names(key)} if with_depth else {}
         self.work.keep_only("depth", [Path(name).name for name in names])
         names |= {DENSE_POINTS: "depth", SPLATS: "splats", SPLATS_COMPRESSED: "splats", MESH: "mesh"}
+        names |= dict.fromkeys(FILES, "relight")
         for name, stage in names.items():
             if stage not in self.done:
                 (self.work.folder / name).unlink(missing_ok=True)
@@ -258,6 +269,25 @@ class DenseStages:
             return {"metrics": {**asdict(mesh_statistics(mesh)), **asdict(stats)}, "notes": notes}
 
         return self.work.stage("mesh", inputs, build)
+
+    def relight(self) -> StageResult:
+        """Estimate materials and light from the mesh and the photos that are not held out."""
+
+        def read(max_image_size: int) -> tuple[SizedPhotos, list[str]]:
+            memory = self.settings.max_memory_bytes
+            size, smaller = splat_photo_size(self.cameras, max_image_size, memory, "materials")
+            return self.sized(size), smaller
+
+        task = RelightTask(
+            self.done["mesh"],
+            self.keys,
+            self.optimised,
+            {**self.inputs, "memory": self.settings.max_memory_bytes},
+            read,
+            self.settings.relight or RelightOptions(),
+            self.settings.options.splats.antialiased,
+        )
+        return relight(self.work, task)
 
 
 class _StoredDepth(Sequence[PhotoDepth]):

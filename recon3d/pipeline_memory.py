@@ -29,13 +29,16 @@ def check_stereo_memory(cameras: Cameras, size: int, max_memory_bytes: int) -> N
         raise _too_little(f"depth maps of {len(cameras)} photos", max_memory_bytes, need)
 
 
-def splat_photo_size(cameras: Cameras, wanted: int, max_memory_bytes: int) -> tuple[int, list[str]]:
+def splat_photo_size(
+    cameras: Cameras, wanted: int, max_memory_bytes: int, what: str = "splats"
+) -> tuple[int, list[str]]:
     """Return how far photos are reduced so that all of them fit the memory beside the Gaussians.
 
     Args:
         cameras: of the photos.
         wanted: long side without a limit, in pixels.
         max_memory_bytes: memory to plan for.
+        what: is optimised, in plain words.
 
     Returns:
         The long side in pixels, and a note where it is smaller than wanted.
@@ -50,9 +53,9 @@ def splat_photo_size(cameras: Cameras, wanted: int, max_memory_bytes: int) -> tu
     size = int(min(wanted, longest) * sqrt(limit / have))
     if size < MIN_SPLAT_SIZE:
         need = BYTES_PER_PHOTO_PIXEL * _pixels(cameras, MIN_SPLAT_SIZE) / SPLAT_SHARE
-        raise _too_little(f"splats of {len(cameras)} photos", max_memory_bytes, need)
+        raise _too_little(f"{what} of {len(cameras)} photos", max_memory_bytes, need)
     memory = f"{max_memory_bytes / 2**30:.1f} GiB of memory"
-    return size, [f"splats were optimised from photos of {size} px to stay within {memory}"]
+    return size, [f"{what} were optimised from photos of {size} px to stay within {memory}"]
 
 
 def coarser_voxels(wanted: float, voxel: float) -> list[str]:

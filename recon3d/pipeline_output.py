@@ -10,10 +10,20 @@ from itertools import takewhile
 from pathlib import Path
 
 from recon3d.core.errors import UsageError
-from recon3d.scene_dense import DENSE_POINTS, DEPTH, MESH, SPLATS, SPLATS_COMPRESSED
+from recon3d.scene_dense import (
+    DENSE_POINTS,
+    DEPTH,
+    ENVIRONMENT,
+    MESH,
+    RELIGHTABLE,
+    RELIGHTABLE_MESH,
+    SPLATS,
+    SPLATS_COMPRESSED,
+)
 
 WORK = ".recon3d"  # folder of the stages inside the output folder
 EXPORT_FOLDERS = ("images", "colmap", "colmap_distorted", DEPTH)
+_DENSE = (DENSE_POINTS, SPLATS, SPLATS_COMPRESSED, MESH, RELIGHTABLE, RELIGHTABLE_MESH, ENVIRONMENT)
 
 
 def default_out(source: str | Path | Sequence[str | Path]) -> Path:
@@ -68,8 +78,8 @@ def _check_writable(folder: Path) -> None:
 
 
 def remove_dense(folder: Path) -> None:
-    """Remove depth maps, dense points, splats and mesh of an earlier run; the stages keep them for a later one."""
-    for name in (DENSE_POINTS, SPLATS, SPLATS_COMPRESSED, MESH):
+    """Remove depth maps, dense points, splats, meshes and light of an earlier run; the stages keep them for later."""
+    for name in _DENSE:
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / DEPTH, ignore_errors=True)
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from recon3d.dense import DepthMap
     from recon3d.render.gaussians import Gaussians
     from recon3d.render.mesh import Mesh
+    from recon3d.render.shading import Environment
+    from recon3d.splats.relight import RelightableGaussians
 
 Status = Literal["registered", "not_registered", "skipped"]
 
@@ -243,6 +245,30 @@ class Scene:
         from recon3d.scene_dense import load_scene_mesh
 
         return load_scene_mesh(self._folder())
+
+    def relightable(self) -> RelightableGaussians:
+        """Read the relightable splats of the scene, on the CPU.
+
+        Raises:
+            UsageError: the scene lies in no folder.
+            InputError: the reconstruction made none.
+            FormatError: the file is damaged.
+        """
+        from recon3d.scene_dense import load_scene_relightable
+
+        return load_scene_relightable(self._folder())
+
+    def environment(self) -> Environment:
+        """Read the light under which the photos were taken, as it was estimated.
+
+        Raises:
+            UsageError: the scene lies in no folder.
+            InputError: the reconstruction estimated none.
+            FormatError: the file is damaged.
+        """
+        from recon3d.scene_dense import load_scene_environment
+
+        return load_scene_environment(self._folder())
 
     def _folder(self) -> Path:
         if self.root is None:

@@ -1,4 +1,4 @@
-"""The dense part of a scene folder: depth maps, splats and mesh, read when they are asked for."""
+"""The dense part of a scene folder: depth maps, splats, mesh and what can be relit, read when they are asked for."""
 
 from __future__ import annotations
 
@@ -15,9 +15,12 @@ from recon3d.scene_io import output_stem
 if TYPE_CHECKING:
     from recon3d.render.gaussians import Gaussians
     from recon3d.render.mesh import Mesh
+    from recon3d.render.shading import Environment
+    from recon3d.splats.relight import RelightableGaussians
 
 DEPTH = "depth"
 SPLATS, SPLATS_COMPRESSED, MESH, DENSE_POINTS = "splats.ply", "splats.spz", "mesh.glb", "points_dense.ply"
+RELIGHTABLE, ENVIRONMENT, RELIGHTABLE_MESH = "relightable.ply", "environment.exr", "relightable.glb"
 _MAX_PIXELS = 400_000_000
 
 
@@ -86,9 +89,33 @@ def load_scene_mesh(folder: Path) -> Mesh:
     return load_mesh(_existing(folder, MESH, "mesh"))
 
 
-def _existing(folder: Path, name: str, what: str) -> Path:
+def load_scene_relightable(folder: Path) -> RelightableGaussians:
+    """Read the relightable splats of a scene folder.
+
+    Raises:
+        InputError: it has none.
+        FormatError: the file is damaged.
+    """
+    from recon3d.splats.relight.files import load_relightable
+
+    return load_relightable(_existing(folder, RELIGHTABLE, "relightable splats", "with --relightable"))
+
+
+def load_scene_environment(folder: Path) -> Environment:
+    """Read the light under which the photos of a scene folder were taken.
+
+    Raises:
+        InputError: it was not estimated.
+        FormatError: the file is damaged.
+    """
+    from recon3d.render.shading import load_environment
+
+    return load_environment(_existing(folder, ENVIRONMENT, "estimate of the light", "with --relightable"))
+
+
+def _existing(folder: Path, name: str, what: str, how: str = "without --only") -> Path:
     path = folder / name
     if not path.is_file():
-        fix = "run recon3d reconstruct without --only"
+        fix = f"run recon3d reconstruct {how}"
         raise InputError(f"{folder} holds no {what}", got=f"no {name}", fix=fix)
     return path

@@ -179,6 +179,37 @@ class MeshSummary:
 
 
 @dataclass(frozen=True, eq=False)
+class RelightSummary:
+    """Materials and light, and what carries them.
+
+    Args:
+        n_splats: relightable splats.
+        n_faces: triangles of the mesh with textures.
+        n_photos: photos that the estimate saw.
+        image_size: width and height of the largest of them in pixels.
+        seen: share of the surface's points that photos show; the others were filled in.
+        seconds: wall time; NaN = not told.
+        key: photo whose camera the pictures are of; empty = none.
+        pictures: what they show in words, and sRGB pictures.
+        held_out: photos that the estimate did not see.
+        file_bytes: sizes of the files by name.
+        notes: sentences in plain words, such as how the scale of the albedo was chosen.
+    """
+
+    n_splats: int
+    n_faces: int
+    n_photos: int
+    image_size: tuple[int, int]
+    seen: float
+    seconds: float = float("nan")
+    key: str = ""
+    pictures: Mapping[str, UInt8[np.ndarray, "_ _ 3"]] = field(default_factory=dict)
+    held_out: Sequence[ViewErrors] = ()
+    file_bytes: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class DenseResults:
     """What was made beyond cameras and points; parts that were not made are None.
 
@@ -187,12 +218,14 @@ class DenseResults:
         depth: the depth maps.
         mesh: the mesh.
         stereo: multi-view stereo.
+        relight: materials and light.
     """
 
     splats: SplatSummary | None = None
     depth: DepthSummary | None = None
     mesh: MeshSummary | None = None
     stereo: StereoSummary | None = None
+    relight: RelightSummary | None = None
 
 
 @dataclass(frozen=True, eq=False)

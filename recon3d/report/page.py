@@ -14,6 +14,7 @@ from recon3d.report.dense import depth_section, mesh_section
 from recon3d.report.inputs import ReportInputs
 from recon3d.report.payload import MAX_POINTS, payload, to_script_json
 from recon3d.report.photos import photo_section, photo_table
+from recon3d.report.relight import relight_section
 from recon3d.report.splats import held_out_section, splat_section
 from recon3d.report.text import count, escape, plain_verdict
 from recon3d.scene import Scene
@@ -87,6 +88,8 @@ def _dense(report: ReportInputs, scene: Scene) -> list[str]:
         parts.append(_section("held-out", "Held-out photos", held_out_section(made.splats)))
     if made.mesh is not None:
         parts.append(_section("mesh", "Mesh", mesh_section(made.mesh, scene.scale)))
+    if made.relight is not None:
+        parts.append(_section("relight", "Materials and light", relight_section(made.relight)))
     parts.append(_section("depth", "Depth", depth_section(made.depth, made.stereo, scene.scale)))
     return parts
 

@@ -57,6 +57,7 @@ DENSE = {
         "held_out": [{"psnr": 25.0, "ssim": 0.8}, {"psnr": 27.0, "ssim": 0.9}, {"psnr": None, "ssim": 1.0}],
     },
     "mesh": {"n_faces": 1_000, "is_watertight": True},
+    "relight": {"n_splats": 5_000, "seen": 0.75, "held_out": [{"psnr": 24.0}, {"psnr": 26.0}, {"psnr": None}]},
 }
 
 
@@ -65,6 +66,7 @@ def test_dense_parts_are_a_line_each() -> None:
         ("depth", "2 maps by multi-view stereo, 60 % of the pixels, 12,345 dense points"),
         ("splats", "60,000 Gaussians, 2 held-out photos: 26.0 dB, SSIM 0.850"),
         ("mesh", "1,000 triangles, closed"),
+        ("relightable", "5,000 splats with materials, 75 % of the surface seen, 2 held-out photos: 25.0 dB"),
     ]
 
 

@@ -18,6 +18,7 @@ from recon3d.report import (
     HeldOutView,
     MeshSummary,
     PairSummary,
+    RelightSummary,
     ReportInputs,
     SplatSummary,
     StereoSummary,
@@ -132,7 +133,12 @@ def make_dense() -> DenseResults:
         DepthSummary("multi-view stereo", 6, 0.75, 30.0, previews),
         mesh,
         StereoSummary(6, 5, 1.84, 0.75, 4321, 30.0),
-    )
+        RelightSummary(
+            23_456, 45_678, 7, (512, 384), 0.875, 61.0, HOSTILE, {"Photo": picture(8), "Albedo": picture(9)},
+            [ViewErrors("b1.jpg", 24.0, 0.75, 25.0, 0.76), ViewErrors("b5.jpg", 26.0, 0.85, 27.0, 0.86)],
+            {"relightable.ply": 3_100_000}, ["scaled <by> a rule"],
+        ),
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="session")

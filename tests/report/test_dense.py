@@ -23,6 +23,7 @@ from recon3d.scene import Scale, Scene
 
 from .test_page import URL_ATTRIBUTES, Page
 
+PARTS = {"splats", "held-out", "mesh", "depth", "relight"}
 METRIC, RELATIVE = Scale("metric", "known"), Scale()
 
 
@@ -43,6 +44,7 @@ def test_the_sections_stand_in_order_and_nest(page: Page) -> None:
         "splats",
         "held-out",
         "mesh",
+        "relight",
         "depth",
         "photos",
         "quality",
@@ -58,17 +60,17 @@ def test_the_sections_stand_in_order_and_nest(page: Page) -> None:
 
 def test_without_results_the_page_is_as_before(inputs: ReportInputs) -> None:
     page = Page(render_report(inputs))
-    assert not {section.get("id") for section in page.find("section")} & {"splats", "held-out", "mesh", "depth"}
+    assert not {section.get("id") for section in page.find("section")} & PARTS
     assert "PSNR" not in page.text
     assert not page.find("figure", class_="turntable")
 
 
-@pytest.mark.parametrize("part", ["splats", "depth", "mesh", "stereo"])
+@pytest.mark.parametrize("part", ["splats", "depth", "mesh", "stereo", "relight"])
 def test_each_part_can_come_alone(inputs: ReportInputs, dense: DenseResults, part: str) -> None:
     alone = DenseResults(**{part: getattr(dense, part)})
     page = Page(render_report(replace(inputs, dense=alone)))
     assert page.open == []
-    found = {section.get("id") for section in page.find("section")} & {"splats", "held-out", "mesh", "depth"}
+    found = {section.get("id") for section in page.find("section")} & PARTS
     assert found == {"splats": {"splats", "held-out"}, "stereo": {"depth"}}.get(part, {part})
 
 
@@ -93,6 +95,13 @@ def test_numbers_are_told(page: Page) -> None:
         "1.00 \N{MULTIPLICATION SIGN} 2.00 \N{MULTIPLICATION SIGN} 0.500 m",
         "no, it has open edges",
         "200 kB",
+        "23,456 splats with albedo",
+        "Photos fix only the product of light and albedo",
+        "88% of the surface; the rest was filled in",
+        "7 photos of up to 512\N{MULTIPLICATION SIGN}384 px",
+        "25.00 dB, 0.800",
+        "scaled <by> a rule",
+        "3.1 MB",
     ):
         assert text in page.text
 
@@ -115,7 +124,7 @@ def test_every_picture_is_described_once(page: Page) -> None:
     pictures = [
         image for image in page.find("img") if image.get("class") != "thumb" and image.get("id") != "picked-image"
     ]
-    assert len(pictures) == 8 + 2 * 3 + 3 + 1
+    assert len(pictures) == 8 + 2 * 3 + 3 + 1 + 2
     described = [image["alt"] for image in pictures if image["alt"]]
     assert len(described) == len(pictures) - 7  # a turntable is one picture
     assert "Prediction of b1.jpg by the splats" in described

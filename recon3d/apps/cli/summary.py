@@ -60,6 +60,14 @@ def dense_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "mesh" in metrics:
         closed = "closed" if metrics["mesh"]["is_watertight"] else "open"
         yield "mesh", f"{metrics['mesh']['n_faces']:,} triangles, {closed}"
+    if "relight" in metrics:
+        yield "relightable", _relight_text(metrics["relight"])
+
+
+def _relight_text(relight: Mapping[str, Any]) -> str:
+    text = f"{relight['n_splats']:,} splats with materials, {100 * relight['seen']:.0f} % of the surface seen"
+    known = [entry["psnr"] for entry in relight["held_out"] if entry["psnr"] is not None]
+    return text + (f", {len(known)} held-out photos: {sum(known) / len(known):.1f} dB" if known else "")
 
 
 def scale_text(scene: Scene) -> str:

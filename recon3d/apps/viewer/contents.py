@@ -11,6 +11,7 @@ from typing import Any, Literal
 from recon3d.core.errors import FormatError, InputError
 from recon3d.core.files import read_capped
 from recon3d.scene import Scene
+from recon3d.scene_dense import ENVIRONMENT, RELIGHTABLE
 from recon3d.scene_io import output_name
 
 Role = Literal["splats", "mesh", "points", "environment"]
@@ -138,10 +139,15 @@ def _ply_role(path: Path) -> Role:
     return "mesh" if b"element face" in header and b"element face 0" not in header else "points"
 
 
-def _rank(item: Item) -> tuple[bool, bool, bool, str]:
-    """Put plain PLY before its compressed twin, and dense points before sparse ones."""
+def _rank(item: Item) -> tuple[bool, bool, bool, bool, str]:
+    """Put what can be relit and its light first, plain PLY before its compressed twin, and dense points before others.
+
+    The mesh with photographed colours comes before its relightable twin: it shows the same surface, and the splats
+    show the materials already.
+    """
     name = item.path.lower()
-    return name.endswith(".spz"), "dense" not in name, item.path != item.path.lower(), name
+    first = name in (RELIGHTABLE, ENVIRONMENT)
+    return not first, name.endswith(".spz"), "dense" not in name, item.path != item.path.lower(), name
 
 
 def _cameras(scene: Scene) -> Iterator[dict[str, Any]]:
