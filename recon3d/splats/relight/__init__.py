@@ -2,7 +2,8 @@
 
 A splat carries a normal, a metallic-roughness material and a *diffuse transfer vector*: what its surroundings let
 through, so that its shadowed irradiance under any environment is one dot product with the
-spherical harmonics of the light.
+spherical harmonics of the light. `estimate_materials` finds materials and light from photos and a mesh, and
+`surfels_of` makes splats of them.
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ if TYPE_CHECKING:
         render_deferred as render_deferred,
         shade_gbuffer as shade_gbuffer,
     )
+    from recon3d.splats.relight.estimate import (
+        RelightEstimate as RelightEstimate,
+        RelightInputs as RelightInputs,
+        estimate_materials as estimate_materials,
+    )
     from recon3d.splats.relight.files import (
         load_relightable as load_relightable,
         parse_relightable as parse_relightable,
         save_relightable as save_relightable,
     )
+    from recon3d.splats.relight.options import RelightOptions as RelightOptions
     from recon3d.splats.relight.shade import (
         SplatLight as SplatLight,
         bake_colours as bake_colours,
@@ -47,7 +54,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "deferred": ["SplatGBuffer", "rasterize_materials", "render_deferred", "shade_gbuffer"],
+        "estimate": ["RelightEstimate", "RelightInputs", "estimate_materials"],
         "files": ["load_relightable", "parse_relightable", "save_relightable"],
+        "options": ["RelightOptions"],
         "shade": [
             "SplatLight",
             "bake_colours",

@@ -9,7 +9,7 @@ reflections and for light from other surfaces (:mod:`joint_fit`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,10 @@ from recon3d.splats.relight.surface_model import SurfaceModel
 _SEARCHES_AT_START = 2
 _LAST = 20  # steps that the reported error is the mean of
 _FEW_SEEN = 0.3
-SCALE_NOTE = "the scale of the albedo is a choice: nine tenths of the well-lit surface have at most 0.75; the light is white in sum"
+SCALE_NOTE = (
+    "the scale of the albedo is a choice: nine tenths of the well-lit surface have at most 0.75; "
+    "the light is white in sum"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +75,8 @@ class RelightEstimate:
     """Materials of a surface and the light of its photos.
 
     Args:
-        mesh: vertices, faces and normals in the world; simplified where the input has too many vertices.
+        mesh: vertices and faces in the world, and shading normals, which the photos have smoothed and bent;
+            simplified where the input has too many vertices.
         albedo: linear RGB of the vertices, 0 to 1, ``[v,3]``.
         roughness: perceptual, 0 to 1, ``[v]``.
         metallic: 0 to 1, ``[v]``.
@@ -114,7 +118,7 @@ def estimate_materials(
     options, progress = options or RelightOptions(), progress or Progress()
     mesh = simplified(inputs.mesh, options.max_surfels)
     with progress.stage("tracing light"):
-        transport = LightTransport(mesh, seed=options.seed)
+        transport = LightTransport(mesh, seed=options.seed, visibility=options.visibility)
         seen = observe(transport, inputs.cameras, inputs.images, inputs.masks)
     if not len(seen.rgb):
         raise InputError("no photo shows the mesh", got=f"{len(inputs.images)} photos", fix="check cameras and masks")
@@ -136,7 +140,7 @@ def estimate_materials(
 
 
 def _result(model: SurfaceModel, errors: list[float]) -> RelightEstimate:
-    mesh = model.transport.mesh
+    mesh = replace(model.transport.mesh, normals=model.normals.numpy())
     seen = (model.observations.count > 0).numpy()
     table = torch.cat([model.albedo, model.roughness[:, None], model.metallic[:, None]], 1).numpy()
     table = spread(table.astype(np.float32), seen, mesh.faces).clip(0, 1)
