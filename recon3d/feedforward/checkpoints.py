@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -15,6 +16,19 @@ from recon3d.feedforward.safetensors import read_safetensors
 _SHOWN = 6
 # The class cannot be imported by its name, because no module of this package may import pickle.
 _UNPICKLING_ERROR: type[Exception] = torch.serialization.pickle.UnpicklingError  # type: ignore[attr-defined]
+# What torch.load raises on damaged files, as found by changing bytes at random.
+_DAMAGE: tuple[type[Exception], ...] = (
+    _UNPICKLING_ERROR,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OverflowError,
+    struct.error,
+)
 
 State = Mapping[str, Shaped[Tensor, "..."]]
 
@@ -53,7 +67,7 @@ def read_state(path: Path) -> dict[str, Shaped[Tensor, "..."]]:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"{path} cannot be read", got=error.strerror or error) from error
-    except (_UNPICKLING_ERROR, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
+    except _DAMAGE as error:
         reason = str(error).strip().split("\n")[0]
         raise FormatError(f"{path} is no file of tensors", got=reason, fix="use the safetensors file") from error
     for key in ("model", "state_dict"):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from recon3d.core.errors import FormatError, InputError
@@ -145,3 +146,18 @@ def test_a_network_without_memory_takes_that_of_the_file(tmp_path: Path) -> None
     load_checkpoint(model, save(tmp_path, network(1).state_dict()))
     assert same(model, network(1))
     assert model(torch.ones(1, 3)).isfinite().all()
+
+
+@settings(max_examples=40)
+@given(st.data())
+def test_damaged_files_give_tensors_or_our_error(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged.pt"
+    torch.save({"0.weight": torch.ones(4, 3)}, path, _use_new_zipfile_serialization=data.draw(st.booleans()))
+    damaged = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    path.write_bytes(damaged[: data.draw(st.integers(0, len(damaged)))] if data.draw(st.booleans()) else damaged)
+    try:
+        assert all(isinstance(one, torch.Tensor) for one in read_state(path).values())
+    except FormatError as error:
+        assert str(path) in str(error)

@@ -30,9 +30,13 @@ class Aggregator(nn.Module):
         # Slot 0 marks the first frame, whose camera is the world; nothing else tells frames apart.
         self.camera_token = nn.Parameter(torch.zeros(1, 2, 1, vit.dim))
         self.register_token = nn.Parameter(torch.zeros(1, 2, vit.n_registers, vit.dim))
-        for kind in ("frame_blocks", "global_blocks"):
-            blocks = (Block(vit.dim, options.n_heads, options.block(qk_norm=True)) for _ in range(options.depth))
-            self.add_module(kind, nn.ModuleList(blocks))
+        self.frame_blocks, self.global_blocks = self._stack(), self._stack()
+
+    def _stack(self) -> nn.ModuleList:
+        block = self.options.block(qk_norm=True)
+        return nn.ModuleList(
+            Block(self.options.vit.dim, self.options.n_heads, block) for _ in range(self.options.depth)
+        )
 
     @property
     def n_special(self) -> int:
@@ -52,27 +56,15 @@ class Aggregator(nn.Module):
             Tokens by pair, ``[b,s,n,2c]``: camera, registers, patches row by row.
         """
         x, rope = self._tokens(images), self._rope(images)
-        b, s = images.shape[:2]
+        (b, s), c, across = images.shape[:2], x.shape[-1], rope.repeated(images.shape[1])
         kept: dict[int, Tensor] = {}
         for start in range(0, self.options.depth, self.options.group):
             numbers = range(start, min(start + self.options.group, self.options.depth))
-            x, by_frame = self._run("frame_blocks", numbers, x.reshape(b * s, -1, x.shape[-1]), rope, keep)
-            x, overall = self._run("global_blocks", numbers, x.reshape(b, -1, x.shape[-1]), rope.repeated(s), keep)
+            x, by_frame = _run(self.frame_blocks, numbers, x.reshape(b * s, -1, c), rope, keep)
+            x, overall = _run(self.global_blocks, numbers, x.reshape(b, -1, c), across, keep)
             for i in by_frame:
-                halves = (half.reshape(b, s, -1, x.shape[-1]) for half in (by_frame[i], overall[i]))
-                kept[i] = torch.cat([*halves], dim=-1)
+                kept[i] = torch.cat([half.reshape(b, s, -1, c) for half in (by_frame[i], overall[i])], dim=-1)
         return kept
-
-    def _run(
-        self, kind: str, numbers: range, x: Tensor, rope: Rope, keep: Collection[int] | None
-    ) -> tuple[Tensor, dict[int, Tensor]]:
-        """Apply some blocks; return the tokens at the end and those after the blocks to be kept."""
-        kept = {}
-        for i in numbers:
-            x = getattr(self, kind)[i](x, rope)
-            if keep is None or i in keep:
-                kept[i] = x
-        return x, kept
 
     def _tokens(self, images: Tensor) -> Tensor:
         """Return camera, register and patch tokens of every frame, ``[b*s,n,c]``."""
@@ -87,3 +79,15 @@ class Aggregator(nn.Module):
         rows, cols = self.patch_embed.grid(images)
         positions = grid_positions(rows, cols, n_special=self.n_special, device=images.device)
         return rope_2d(positions, self.options.vit.dim // self.options.n_heads)
+
+
+def _run(
+    blocks: nn.ModuleList, numbers: range, x: Tensor, rope: Rope, keep: Collection[int] | None
+) -> tuple[Tensor, dict[int, Tensor]]:
+    """Apply some blocks; return the tokens at the end and those after the blocks to be kept."""
+    kept = {}
+    for i in numbers:
+        x = blocks[i](x, rope)
+        if keep is None or i in keep:
+            kept[i] = x
+    return x, kept

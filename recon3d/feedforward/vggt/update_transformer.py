@@ -52,22 +52,18 @@ class UpdateTransformer(nn.Module):
         dim_in: channels of the input.
     """
 
-    time_blocks: nn.ModuleList
-    space_virtual_blocks: nn.ModuleList
-    space_point2virtual_blocks: nn.ModuleList
-    space_virtual2point_blocks: nn.ModuleList
-
     def __init__(self, options: TrackOptions, dim_in: int) -> None:
         super().__init__()
-        hidden, heads, depth = options.hidden, options.n_heads, options.depth
+        hidden = options.hidden
         self.input_norm = nn.LayerNorm(dim_in)
         self.input_transform = nn.Linear(dim_in, hidden)
         self.output_norm = nn.LayerNorm(hidden)
         self.flow_head = nn.Linear(hidden, options.features + 2)
         self.virual_tracks = nn.Parameter(torch.zeros(1, options.n_virtual, 1, hidden))  # the checkpoint's spelling
-        for kind in ("time", "space_virtual", "space_point2virtual", "space_virtual2point"):
-            blocks = (NormedBlock(hidden, heads, cross="2" in kind) for _ in range(depth))
-            self.add_module(f"{kind}_blocks", nn.ModuleList(blocks))
+        self.time_blocks, self.space_virtual_blocks = (_stack(options, cross=False) for _ in range(2))
+        self.space_point2virtual_blocks, self.space_virtual2point_blocks = (
+            _stack(options, cross=True) for _ in range(2)
+        )
 
     def forward(self, x: Float[Tensor, "b n s c"]) -> Float[Tensor, "b n s k"]:
         """Refine tracks.
@@ -95,3 +91,7 @@ class UpdateTransformer(nn.Module):
         virtual = self.space_virtual_blocks[level](virtual)
         points = self.space_point2virtual_blocks[level](points, virtual)
         return torch.cat([points, virtual], 1)
+
+
+def _stack(options: TrackOptions, *, cross: bool) -> nn.ModuleList:
+    return nn.ModuleList(NormedBlock(options.hidden, options.n_heads, cross=cross) for _ in range(options.depth))
