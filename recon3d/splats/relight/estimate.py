@@ -28,7 +28,7 @@ from recon3d.splats.relight.light_transport import LightTransport
 from recon3d.splats.relight.material_search import choose_materials
 from recon3d.splats.relight.observations import observe
 from recon3d.splats.relight.options import RelightOptions
-from recon3d.splats.relight.simplify import simplified, spread
+from recon3d.splats.relight.simplify import simplified, smoothed_normals, spread
 from recon3d.splats.relight.surface_model import SurfaceModel
 
 _SEARCHES_AT_START = 2
@@ -116,7 +116,7 @@ def estimate_materials(
     problem; the method is this project's own.
     """
     options, progress = options or RelightOptions(), progress or Progress()
-    mesh = simplified(inputs.mesh, options.max_surfels)
+    mesh = smoothed_normals(simplified(inputs.mesh, options.max_surfels))
     with progress.stage("tracing light"):
         transport = LightTransport(mesh, seed=options.seed, visibility=options.visibility)
         seen = observe(transport, inputs.cameras, inputs.images, inputs.masks)

@@ -21,6 +21,8 @@ _REFRESH = 40
 _SMOOTH, _PATCHES, _SAME = 0.5, 0.05, 0.5  # weights: like neighbours, like patches, like colours anywhere
 _NEAR_CHROMA, _FAR_CHROMA, _FAR_LOG = 0.03, 0.08, 0.4  # how alike
 _METAL = 0.002
+_BENT, _TILTED = 1.0, 0.05  # of normals: against their neighbours, against the mesh
+_PER_VERTEX = ("albedo_logits", "tilts")
 _GAINS = 0.1
 _MOST_DARKNESS = 6.0
 _LIGHT_RATE = 0.05
@@ -35,6 +37,7 @@ class _Guess:
     roughness_logits: Float[Tensor, " p"]
     metallic_logits: Float[Tensor, " p"]
     log_gains: Float[Tensor, " photos"]
+    tilts: Float[Tensor, "n 2"]
 
 
 class JointFit:
@@ -42,7 +45,8 @@ class JointFit:
 
     Absolute differences after the sRGB curve are minimised. What photos leave open is decided by priors: neighbours of
     one chromaticity have one albedo, and so have vertices far apart, unless photos insist; patches that touch and look
-    alike are equally rough; the light is smooth, white in sum, and not colourful.
+    alike are equally rough; normals are those of the mesh, but smoother; the light is smooth, white in sum, and not
+    colourful.
 
     Args:
         model: what is optimised, in place.
@@ -72,6 +76,7 @@ class JointFit:
                     model.roughness_logits.value,
                     model.metallic_logits.value,
                     model.log_gains.value,
+                    model.tilts.value[rows],
                 )
             )
         )
@@ -79,9 +84,8 @@ class JointFit:
         loss = error + self._prior(rows, guess, irradiance.detach())
         loss.backward()  # type: ignore[no-untyped-call]
         share = 0.05 ** (self.done / self.n_steps)
-        tables = (model.log_light, model.albedo_logits, model.roughness_logits, model.metallic_logits, model.log_gains)
-        for table, value in zip(tables, vars(guess).values(), strict=True):
-            table.step(value.grad, rows if table is model.albedo_logits else None, share)
+        for name, value in vars(guess).items():
+            getattr(model, name).step(value.grad, rows if name in _PER_VERTEX else None, share)
         self.done += 1
         return float(error.detach())
 
@@ -92,9 +96,9 @@ class JointFit:
         albedo = squash(guess.albedo_logits, ALBEDO)
         roughness = squash(guess.roughness_logits, ROUGHNESS)[patch]
         metallic = torch.sigmoid(guess.metallic_logits)[patch][:, None]
-        irradiance = model.irradiance(rows, light)
-        view = seen.view[observed]
-        a, b = model.specular(rows[which], view, roughness[which], light, _N_RAYS)
+        normals, view = model.tilted(rows, guess.tilts), seen.view[observed]
+        irradiance = model.irradiance(rows, light, normals)
+        a, b = model.specular(rows[which], view, roughness[which], light, _N_RAYS, normals[which])
         f0 = DIELECTRIC_F0 * (1 - metallic) + albedo * metallic
         colour = (albedo * (1 - metallic) * irradiance / math.pi)[which] + f0[which] * a + b
         colour = colour * guess.log_gains[seen.photo[observed]].exp()[:, None]
@@ -117,8 +121,13 @@ class JointFit:
         roughness, metallic = squash(guess.roughness_logits, ROUGHNESS), torch.sigmoid(guess.metallic_logits)
         first, second = model.pairs
         patches = sum((model.likeness * (value[first] - value[second]).abs()).mean() for value in (roughness, metallic))
+        normals = model.tilted(rows, guess.tilts)
+        bent = (normals - model.tilted(near, model.tilts.value[near])).square().sum(1).mean()
+        bent = _BENT * bent + _TILTED * guess.tilts.square().sum(1).mean()
         gains = guess.log_gains.square().mean() + guess.log_gains.mean().square()
-        total: Tensor = _SMOOTH * smooth + _SAME * same + _PATCHES * patches + _METAL * metallic.mean() + _GAINS * gains
+        total: Tensor = (
+            bent + _SMOOTH * smooth + _SAME * same + _PATCHES * patches + _METAL * metallic.mean() + _GAINS * gains
+        )
         return total + light_prior(guess.log_light, model.transport)
 
     def _neighbours(self, rows: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:

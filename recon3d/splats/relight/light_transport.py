@@ -17,7 +17,7 @@ from recon3d.splats.relight.transfer import cosine_directions
 
 _RAYS_AT_ONCE = 1 << 20
 _OFFSET = 0.5  # of the median edge: how far in front of the surface rays start
-_BELOW = -0.05  # cosine from which on directions are asked about
+_BELOW = -0.2  # cosine from which on directions are asked about: shading normals may turn a little
 
 
 class LightTransport:
@@ -31,10 +31,11 @@ class LightTransport:
         rows: of the map of the environment; a multiple of two.
         n_bounces: rays per vertex for light from other surfaces.
         seed: of the random places.
+        visibility: False = as if surfaces neither shaded nor lit each other.
     """
 
-    def __init__(self, mesh: Mesh, rows: int = 32, n_bounces: int = 64, seed: int = 0) -> None:
-        self.mesh, self.rows = mesh, rows
+    def __init__(self, mesh: Mesh, rows: int = 32, n_bounces: int = 64, seed: int = 0, visibility: bool = True) -> None:
+        self.mesh, self.rows, self.visibility = mesh, rows, visibility
         self.points = torch.from_numpy(mesh.vertices)
         self.normals = torch.from_numpy(_given(mesh))
         self.bvh = Bvh(mesh.vertices, mesh.faces)
@@ -55,23 +56,33 @@ class LightTransport:
         """Return the light of the pixels as an environment."""
         return Environment(light.reshape(self.rows, 2 * self.rows, 3))
 
-    def irradiance(self, vertices: Int64[np.ndarray, " n"], light: Float[Tensor, "k 3"]) -> Float[Tensor, "n 3"]:
-        """Return the irradiance (without ``1 / pi``) straight from the environment; differentiable in the light.
+    def irradiance(
+        self,
+        vertices: Int64[np.ndarray, " n"],
+        light: Float[Tensor, "k 3"],
+        normals: Float[Tensor, "n 3"] | None = None,
+    ) -> Float[Tensor, "n 3"]:
+        """Return the irradiance (without ``1 / pi``) straight from the environment; differentiable in all tensors.
 
         Args:
             vertices: where.
             light: radiance of the pixels of the environment, ``[k,3]``.
+            normals: shading normals, ``[n,3]``; None = those of the mesh.
         """
         seen = torch.from_numpy(np.unpackbits(self.free[vertices], axis=1))
-        cosine = (self.normals[vertices] @ self.directions.mT).clamp_min(0)
+        turned = self.normals[vertices] if normals is None else normals
+        cosine = (turned @ self.directions.mT).clamp_min(0)
         return (cosine * seen * self.solid_angles) @ light
 
     @torch.no_grad()
-    def irradiance_everywhere(self, light: Float[Tensor, "k 3"]) -> Float[Tensor, "v 3"]:
+    def irradiance_everywhere(
+        self, light: Float[Tensor, "k 3"], normals: Float[Tensor, "v 3"] | None = None
+    ) -> Float[Tensor, "v 3"]:
         """Return :meth:`irradiance` of all vertices."""
         step = max(1, _RAYS_AT_ONCE // len(light))
-        parts = [self.irradiance(np.arange(i, min(i + step, len(self))), light) for i in range(0, len(self), step)]
-        return torch.cat(parts)
+        turned = self.normals if normals is None else normals
+        rows = [np.arange(first, min(first + step, len(self))) for first in range(0, len(self), step)]
+        return torch.cat([self.irradiance(part, light, turned[part]) for part in rows])
 
     @torch.no_grad()
     def irradiance_from_surfaces(self, outgoing: Float[Tensor, "v 3"]) -> Float[Tensor, "v 3"]:
@@ -96,6 +107,8 @@ class LightTransport:
             vertices: where rays start.
             directions: where they go.
         """
+        if not self.visibility:
+            return np.full(len(vertices), -1, np.int32)
         return self._nearest(self.bvh.closest_hit(self.start[vertices], directions))
 
     def _nearest(self, hits: Hits) -> Int32[np.ndarray, " n"]:
@@ -112,9 +125,10 @@ class LightTransport:
             rows = slice(first, min(first + step, len(self)))
             ways = self._places(random)
             above = self.normals[rows].numpy() @ ways.T > _BELOW
-            who, pixel = np.nonzero(above)
-            blocked = self.bvh.any_hit(self.start[rows][who], ways[pixel])
-            above[who[blocked], pixel[blocked]] = False
+            if self.visibility:
+                who, pixel = np.nonzero(above)
+                blocked = self.bvh.any_hit(self.start[rows][who], ways[pixel])
+                above[who[blocked], pixel[blocked]] = False
             bits[rows] = np.packbits(above, axis=1)
         return bits
 

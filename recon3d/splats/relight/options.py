@@ -16,6 +16,7 @@ class RelightOptions:
         max_image_size: photos are scaled down to this long side, in pixels.
         light_steps: of the first guess of the light, from shading and shadows alone.
         steps: of the optimisation of materials and light together.
+        visibility: whether surfaces shade and light each other; without, it is quicker, and shadows stay in the albedo.
         seed: seed of every random choice; the same seed gives the same bits.
 
     Raises:
@@ -26,6 +27,7 @@ class RelightOptions:
     max_image_size: int = 1024
     light_steps: int = 300
     steps: int = 400
+    visibility: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:

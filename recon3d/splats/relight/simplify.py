@@ -11,6 +11,7 @@ from recon3d.render.mesh.types import Mesh
 
 _TRIES = 8
 _SPREAD = 400
+_SMOOTHINGS, _SAME_WAY = 12, 0.15  # times, and 1 - cosine up to which normals count as alike
 
 
 def simplified(mesh: Mesh, max_vertices: int) -> Mesh:
@@ -60,6 +61,38 @@ def _with_normals(
     return Mesh(vertices, faces, vertex_normals(vertices, faces) if normals is None else normals)
 
 
+def smoothed_normals(mesh: Mesh) -> Mesh:
+    """Return the mesh with normals that are means over their surroundings, as far as these face the same way.
+
+    Depth maps leave a surface rough at the scale of their pixels, which light shows mercilessly; edges stay.
+
+    Args:
+        mesh: with normals.
+
+    Source: Jones, Durand and Desbrun, "Non-iterative, feature-preserving mesh smoothing", 2003, for the weights.
+    """
+    normals = vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
+    normals = normals.astype(np.float64)
+    near = _adjacency(mesh.faces, len(mesh.vertices)).tocoo()
+    first, second = near.row, near.col
+    for _ in range(_SMOOTHINGS):
+        alike = np.exp(-(1 - (normals[first] * normals[second]).sum(axis=1)) / _SAME_WAY)
+        total = normals.copy()
+        for axis in range(3):
+            total[:, axis] += np.bincount(first, alike * normals[second, axis], len(normals))
+        normals = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+    return Mesh(mesh.vertices, mesh.faces, normals.astype(np.float32))
+
+
+def _adjacency(faces: Int32[np.ndarray, "f 3"], n_vertices: int) -> scipy.sparse.csr_matrix:
+    """Return which vertices share an edge: 1, else 0."""
+    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
+    ends = np.concatenate([ends, ends[:, ::-1]])
+    near = scipy.sparse.csr_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (n_vertices, n_vertices))
+    near.data[:] = 1.0
+    return near
+
+
 def spread(
     values: Float32[np.ndarray, "v c"], known: Bool[np.ndarray, " v"], faces: Int32[np.ndarray, "f 3"]
 ) -> Float32[np.ndarray, "v c"]:
@@ -74,9 +107,7 @@ def spread(
     """
     if known.all() or not known.any():
         return values
-    ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
-    ends = np.concatenate([ends, ends[:, ::-1]])
-    near = scipy.sparse.csr_matrix((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), (len(values), len(values)))
+    near = _adjacency(faces, len(values))
     out = np.where(known[:, None], values, values[known].mean(axis=0)).astype(np.float64)
     reached = known.astype(np.float64)
     for _ in range(_SPREAD):
