@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from recon3d.core.errors import ShapeError, UsageError
 from recon3d.feedforward.lite3r import block_sparse_cpu, block_sparse_cuda, block_sparse_grad_cpu, gathered
 from recon3d.feedforward.lite3r.blocks import Blocks
+from recon3d.feedforward.lite3r.heads import check_heads
 from recon3d.feedforward.lite3r.options import Backend
 
 
@@ -39,18 +40,25 @@ def block_sparse_attention(
             ``torch`` for everything; ``auto`` takes the first of them that can.
 
     Raises:
-        ShapeError: there are not as many rows in ``kept`` as query blocks.
+        ShapeError: shapes do not fit each other, or ``kept`` names blocks that do not exist.
         UsageError: the back end cannot work on these tensors.
     """
-    n_rows = Blocks(q.shape[-2], size).count
-    if kept.shape[-2] != n_rows:
-        raise ShapeError("kept blocks do not match the queries", got=tuple(kept.shape), expected=f"{n_rows} rows")
+    check_heads(q, k, v)
+    _check_kept(kept, (*q.shape[:-2], Blocks(q.shape[-2], size).count), Blocks(k.shape[-2], size).count)
     chosen, shape = _choose(q, size, backend), q.shape
     q, k, v, kept = (x.reshape(-1, *x.shape[-2:]) for x in (q, k, v, kept))
     if chosen == "flex":
         return block_sparse_cuda.attend(q, k, v, kept, size).view(shape)
     out: Tensor = _Attend.apply(q, k, v, kept, size, chosen == "numba")  # type: ignore[no-untyped-call]
     return out.view(shape)
+
+
+def _check_kept(kept: Tensor, rows: tuple[int, ...], n_blocks: int) -> None:
+    if kept.shape[:-1] != rows or kept.shape[-1] == 0:
+        raise ShapeError("kept blocks do not fit the queries", got=tuple(kept.shape), expected=f"{rows} and the blocks")
+    if kept.device.type == "cpu" and not (int(kept.min()) >= 0 and int(kept.max()) < n_blocks):
+        got = f"{int(kept.min())} to {int(kept.max())}"
+        raise ShapeError("kept blocks do not exist", got=got, expected=f"0 to {n_blocks - 1}")
 
 
 def _choose(q: Tensor, size: int, backend: Backend) -> Backend:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import elu
 
 from recon3d.feedforward.lite3r import linear_cpu
+from recon3d.feedforward.lite3r.heads import check_heads
 
 EPS = 1e-6
 
@@ -33,7 +34,11 @@ def linear_attention(
         k: keys likewise, ``[*b,m,d]``.
         v: values, ``[*b,m,d]``.
         projection: the learned matrix P; None = identity.
+
+    Raises:
+        ShapeError: shapes do not fit each other.
     """
+    check_heads(q, k, v)
     if q.device.type == "cpu" and not _records(q, k, v, projection) and torch.float64 not in (q.dtype, v.dtype):
         return _on_the_cpu(q, k, v, projection)
     features, keys = feature_map(q), feature_map(k)

@@ -13,6 +13,7 @@ from recon3d.core.kernels import threads
 from recon3d.feedforward.lite3r import block_sparse_cuda
 from recon3d.feedforward.lite3r.block_sparse import block_sparse_attention
 from recon3d.feedforward.lite3r.blocks import Blocks, choose_blocks
+from recon3d.feedforward.lite3r.linear import linear_attention
 from recon3d.feedforward.lite3r.options import Backend
 
 ON_THE_CPU: tuple[Backend, ...] = ("numba", "torch")
@@ -160,9 +161,37 @@ def test_a_backend_that_cannot_says_so() -> None:
     torch.testing.assert_close(found.double(), dense(q, k, v, kept, 10), rtol=0, atol=3e-6)
 
 
-def test_kept_blocks_of_another_length_are_refused() -> None:
-    with pytest.raises(ShapeError, match="3 rows"):
-        block_sparse_attention(*heads(40), some_blocks(30, 40, 16, 1), size=16)
+@pytest.mark.parametrize(
+    ("kept", "text"),
+    [
+        (torch.zeros(2, 3, 2, 1, dtype=torch.int64), "do not fit the queries"),
+        (torch.zeros(2, 1, 3, 1, dtype=torch.int64), "do not fit the queries"),
+        (torch.zeros(2, 3, 3, 0, dtype=torch.int64), "do not fit the queries"),
+        (torch.full((2, 3, 3, 1), 3), "do not exist; got: 3 to 3; expected: 0 to 2"),
+        (torch.full((2, 3, 3, 1), -1), "do not exist"),
+    ],
+)
+@pytest.mark.usefixtures("without_shape_checks")
+def test_kept_blocks_that_cannot_be_are_refused(kept: Tensor, text: str) -> None:
+    with pytest.raises(ShapeError, match=text):
+        block_sparse_attention(*heads(40), kept, size=16)
+
+
+MISFITS = [heads(40, 7)[0], heads(40, batch=(3,))[0], torch.ones(8)]
+SHORT = heads(39)[0]  # as queries it would be fine
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong"), [*((place, one) for place in range(3) for one in MISFITS), (1, SHORT), (2, SHORT)]
+)
+@pytest.mark.usefixtures("without_shape_checks")
+def test_shapes_that_do_not_fit_are_refused(place: int, wrong: Tensor) -> None:
+    inputs = heads(40)
+    inputs[place] = wrong
+    with pytest.raises(ShapeError, match="do not fit each other"):
+        block_sparse_attention(*inputs, some_blocks(40, 40, 16, 1), size=16)
+    with pytest.raises(ShapeError, match="do not fit each other"):
+        linear_attention(*inputs)
 
 
 def test_chosen_blocks_are_the_ones_with_the_largest_mean_products() -> None:
