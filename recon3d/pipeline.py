@@ -38,6 +38,7 @@ from recon3d.splats.relight.options import RelightOptions
 MAX_MEAN_ERROR_PX = 2.0
 MIN_PLACED = 0.5
 CAMERA_SHARE = 0.5
+UNTIMED = "the time for materials and light is not part of --max-time"
 
 
 @dataclass(frozen=True)
@@ -266,7 +267,8 @@ class _Run:
         stages.execute()
         with self.progress.stage("previews"):
             report = dense_results(stages)
-        return Dense(stages.publish(), stages.metrics, (*plan.notes, *stages.notes), report)
+        untimed = [UNTIMED] if options.relightable and self.budget.max_time_s is not None else []
+        return Dense(stages.publish(), stages.metrics, (*plan.notes, *stages.notes, *untimed), report)
 
     def finish_model(self, photos: PhotoSet, searched: Sequence[Photo], search: CameraSearch, tools: Tools) -> Finished:
         """Return the verified model with uncertainties, in its final world."""
