@@ -355,8 +355,12 @@ def test_known_poses_are_refined_once_and_not_searched(workers: Workers, tools: 
     assert (found.verdict.chosen.mapper, found.verdict.chosen.photo.tolist()) == ("known", [0, 1, 2])
 
 
-def test_exact_poses_are_said_to_the_worker_and_need_poses(workers: Workers, tools: Tools, poses: Path) -> None:
-    find(tools, poses=poses, exact_poses=True)
+def test_exact_poses_are_said_to_the_worker_and_need_poses(
+    workers: Workers, tools: Tools, poses: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drops = (Drop(0, "too few matches"),)
+    monkeypatch.setattr(engine, "verify", lambda *a, **k: replace(largest(*a, **k), drop=drops))
+    assert find(tools, poses=poses, exact_poses=True).verdict.drop == ()
     assert [task["exact"] for task in workers.named("known_poses_task")] == [True]
     with pytest.raises(UsageError, match="exact poses need poses"):
         find(tools, exact_poses=True)
