@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, Float64, Shaped, UInt8
 from torch import Tensor
 
 from recon3d.core.errors import InputError
@@ -106,7 +106,7 @@ class Sheet:
         return Sheet(pixels, self.placement.resized(width / old_width, height / old_height))
 
 
-def check_photos(photos: Sequence[UInt8[np.ndarray, "..."]]) -> None:
+def check_photos(photos: Sequence[Shaped[np.ndarray, "..."]]) -> None:
     """Refuse an empty list and arrays that are no RGB or RGBA images.
 
     Raises:

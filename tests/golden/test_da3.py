@@ -295,7 +295,7 @@ def test_alignment_to_known_cameras(path: Path) -> None:
 
     assert off("um", robust=False) < 1e-6
     # The public code draws its halves from another generator: some draw of ours must find the same cameras.
-    assert min(off("um_ransac", robust=True, seed=seed) for seed in range(300)) < 1e-6
+    assert min(off("um_ransac", robust=True, seed=seed) for seed in range(60)) < 1e-6
 
 
 @of_kind("ray_pose_*.npz")
