@@ -72,7 +72,8 @@ class Ggx:
         """Draw microfacet normals as ``wi`` sees them, ``[...,3]``; ``wi`` is above the surface."""
         scale = torch.stack(together(self.alpha_x, self.alpha_y, torch.ones_like(self.alpha_x)), -1)
         v = torch.nn.functional.normalize(wi * scale, dim=-1)
-        length = torch.hypot(v[..., 0], v[..., 1])
+        pole = (v[..., 0] == 0) & (v[..., 1] == 0)  # where the length has no derivative
+        length = torch.where(pole, 0.0, torch.hypot(torch.where(pole, 1.0, v[..., 0]), v[..., 1]))
         zero, safe = torch.zeros_like(length), length.clamp_min(_TINY)
         flat = torch.stack([-v[..., 1] / safe, v[..., 0] / safe, zero], -1)
         first = torch.where((length > 1e-7)[..., None], flat, flat.new_tensor([1.0, 0.0, 0.0]))
