@@ -9,7 +9,7 @@ reflections and for light from other surfaces (:mod:`joint_fit`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -75,8 +75,8 @@ class RelightEstimate:
     """Materials of a surface and the light of its photos.
 
     Args:
-        mesh: vertices and faces in the world, and shading normals, which the photos have smoothed and bent;
-            simplified where the input has too many vertices.
+        mesh: vertices, faces and normals in the world; simplified where the input has too many vertices, and with
+            smoother normals where it is rough.
         albedo: linear RGB of the vertices, 0 to 1, ``[v,3]``.
         roughness: perceptual, 0 to 1, ``[v]``.
         metallic: 0 to 1, ``[v]``.
@@ -140,7 +140,7 @@ def estimate_materials(
 
 
 def _result(model: SurfaceModel, errors: list[float]) -> RelightEstimate:
-    mesh = replace(model.transport.mesh, normals=model.normals.numpy())
+    mesh = model.transport.mesh
     seen = (model.observations.count > 0).numpy()
     table = torch.cat([model.albedo, model.roughness[:, None], model.metallic[:, None]], 1).numpy()
     table = spread(table.astype(np.float32), seen, mesh.faces).clip(0, 1)

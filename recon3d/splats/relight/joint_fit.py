@@ -21,8 +21,6 @@ _REFRESH = 40
 _SMOOTH, _PATCHES, _SAME = 0.5, 0.05, 0.5  # weights: like neighbours, like patches, like colours anywhere
 _NEAR_CHROMA, _FAR_CHROMA, _FAR_LOG = 0.03, 0.08, 0.4  # how alike
 _METAL = 0.002
-_BENT, _TILTED = 1.0, 0.05  # of normals: against their neighbours, against the mesh
-_PER_VERTEX = ("albedo_logits", "tilts")
 _GAINS = 0.1
 _MOST_DARKNESS = 6.0
 _LIGHT_RATE = 0.05
@@ -37,7 +35,6 @@ class _Guess:
     roughness_logits: Float[Tensor, " p"]
     metallic_logits: Float[Tensor, " p"]
     log_gains: Float[Tensor, " photos"]
-    tilts: Float[Tensor, "n 2"]
 
 
 class JointFit:
@@ -45,7 +42,7 @@ class JointFit:
 
     Absolute differences after the sRGB curve are minimised. What photos leave open is decided by priors: neighbours of
     one chromaticity have one albedo, and so have vertices far apart, unless photos insist; patches that touch and look
-    alike are equally rough; normals are those of the mesh, but smoother; the light is smooth, white in sum, and not
+    alike are equally rough; the light is smooth, white in sum, and not
     colourful.
 
     Args:
@@ -76,7 +73,6 @@ class JointFit:
                     model.roughness_logits.value,
                     model.metallic_logits.value,
                     model.log_gains.value,
-                    model.tilts.value[rows],
                 )
             )
         )
@@ -85,7 +81,7 @@ class JointFit:
         loss.backward()  # type: ignore[no-untyped-call]
         share = 0.05 ** (self.done / self.n_steps)
         for name, value in vars(guess).items():
-            getattr(model, name).step(value.grad, rows if name in _PER_VERTEX else None, share)
+            getattr(model, name).step(value.grad, rows if name == "albedo_logits" else None, share)
         self.done += 1
         return float(error.detach())
 
@@ -96,9 +92,8 @@ class JointFit:
         albedo = squash(guess.albedo_logits, ALBEDO)
         roughness = squash(guess.roughness_logits, ROUGHNESS)[patch]
         metallic = torch.sigmoid(guess.metallic_logits)[patch][:, None]
-        normals, view = model.tilted(rows, guess.tilts), seen.view[observed]
-        irradiance = model.irradiance(rows, light, normals)
-        a, b = model.specular(rows[which], view, roughness[which], light, _N_RAYS, normals[which])
+        irradiance, view = model.irradiance(rows, light), seen.view[observed]
+        a, b = model.specular(rows[which], view, roughness[which], light, _N_RAYS)
         f0 = DIELECTRIC_F0 * (1 - metallic) + albedo * metallic
         colour = (albedo * (1 - metallic) * irradiance / math.pi)[which] + f0[which] * a + b
         colour = colour * guess.log_gains[seen.photo[observed]].exp()[:, None]
@@ -121,13 +116,8 @@ class JointFit:
         roughness, metallic = squash(guess.roughness_logits, ROUGHNESS), torch.sigmoid(guess.metallic_logits)
         first, second = model.pairs
         patches = sum((model.likeness * (value[first] - value[second]).abs()).mean() for value in (roughness, metallic))
-        normals = model.tilted(rows, guess.tilts)
-        bent = (normals - model.tilted(near, model.tilts.value[near])).square().sum(1).mean()
-        bent = _BENT * bent + _TILTED * guess.tilts.square().sum(1).mean()
         gains = guess.log_gains.square().mean() + guess.log_gains.mean().square()
-        total: Tensor = (
-            bent + _SMOOTH * smooth + _SAME * same + _PATCHES * patches + _METAL * metallic.mean() + _GAINS * gains
-        )
+        total: Tensor = _SMOOTH * smooth + _SAME * same + _PATCHES * patches + _METAL * metallic.mean() + _GAINS * gains
         return total + light_prior(guess.log_light, model.transport)
 
     def _neighbours(self, rows: Int64[Tensor, " n"]) -> Int64[Tensor, " n"]:

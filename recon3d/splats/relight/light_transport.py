@@ -17,7 +17,7 @@ from recon3d.splats.relight.transfer import cosine_directions
 
 _RAYS_AT_ONCE = 1 << 20
 _OFFSET = 0.5  # of the median edge: how far in front of the surface rays start
-_BELOW = -0.2  # cosine from which on directions are asked about: shading normals may turn a little
+_BELOW = 0.0  # cosine from which on directions are asked about
 
 
 class LightTransport:
@@ -56,33 +56,23 @@ class LightTransport:
         """Return the light of the pixels as an environment."""
         return Environment(light.reshape(self.rows, 2 * self.rows, 3))
 
-    def irradiance(
-        self,
-        vertices: Int64[np.ndarray, " n"],
-        light: Float[Tensor, "k 3"],
-        normals: Float[Tensor, "n 3"] | None = None,
-    ) -> Float[Tensor, "n 3"]:
-        """Return the irradiance (without ``1 / pi``) straight from the environment; differentiable in all tensors.
+    def irradiance(self, vertices: Int64[np.ndarray, " n"], light: Float[Tensor, "k 3"]) -> Float[Tensor, "n 3"]:
+        """Return the irradiance (without ``1 / pi``) straight from the environment; differentiable in the light.
 
         Args:
             vertices: where.
             light: radiance of the pixels of the environment, ``[k,3]``.
-            normals: shading normals, ``[n,3]``; None = those of the mesh.
         """
         seen = torch.from_numpy(np.unpackbits(self.free[vertices], axis=1))
-        turned = self.normals[vertices] if normals is None else normals
-        cosine = (turned @ self.directions.mT).clamp_min(0)
+        cosine = (self.normals[vertices] @ self.directions.mT).clamp_min(0)
         return (cosine * seen * self.solid_angles) @ light
 
     @torch.no_grad()
-    def irradiance_everywhere(
-        self, light: Float[Tensor, "k 3"], normals: Float[Tensor, "v 3"] | None = None
-    ) -> Float[Tensor, "v 3"]:
+    def irradiance_everywhere(self, light: Float[Tensor, "k 3"]) -> Float[Tensor, "v 3"]:
         """Return :meth:`irradiance` of all vertices."""
         step = max(1, _RAYS_AT_ONCE // len(light))
-        turned = self.normals if normals is None else normals
-        rows = [np.arange(first, min(first + step, len(self))) for first in range(0, len(self), step)]
-        return torch.cat([self.irradiance(part, light, turned[part]) for part in rows])
+        parts = [self.irradiance(np.arange(i, min(i + step, len(self))), light) for i in range(0, len(self), step)]
+        return torch.cat(parts)
 
     @torch.no_grad()
     def irradiance_from_surfaces(self, outgoing: Float[Tensor, "v 3"]) -> Float[Tensor, "v 3"]:

@@ -25,8 +25,8 @@ class RelightOptions:
 
     max_surfels: int = 120_000
     max_image_size: int = 1024
-    light_steps: int = 300
-    steps: int = 400
+    light_steps: int = 800
+    steps: int = 300
     visibility: bool = True
     seed: int = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Bool, Float32, Int32
+from jaxtyping import Bool, Float32, Float64, Int32
 
 from recon3d.render.mesh.normals import vertex_normals
 from recon3d.render.mesh.types import Mesh
@@ -12,6 +12,7 @@ from recon3d.render.mesh.types import Mesh
 _TRIES = 8
 _SPREAD = 400
 _SMOOTHINGS, _SAME_WAY = 12, 0.15  # times, and 1 - cosine up to which normals count as alike
+_CLEAN_DEG, _ROUGH_DEG = 0.75, 1.5  # off the mean of the neighbours: nothing, or everything, is done
 
 
 def simplified(mesh: Mesh, max_vertices: int) -> Mesh:
@@ -64,7 +65,8 @@ def _with_normals(
 def smoothed_normals(mesh: Mesh) -> Mesh:
     """Return the mesh with normals that are means over their surroundings, as far as these face the same way.
 
-    Depth maps leave a surface rough at the scale of their pixels, which light shows mercilessly; edges stay.
+    Depth maps leave a surface rough at the scale of their pixels, which light shows mercilessly. How often means are
+    taken depends on how far normals are off the mean of their neighbours: a clean mesh stays as it is, and so do edges.
 
     Args:
         mesh: with normals.
@@ -75,13 +77,27 @@ def smoothed_normals(mesh: Mesh) -> Mesh:
     normals = normals.astype(np.float64)
     near = _adjacency(mesh.faces, len(mesh.vertices)).tocoo()
     first, second = near.row, near.col
-    for _ in range(_SMOOTHINGS):
+    n_smoothings = 0
+    for done in range(_SMOOTHINGS):
         alike = np.exp(-(1 - (normals[first] * normals[second]).sum(axis=1)) / _SAME_WAY)
-        total = normals.copy()
-        for axis in range(3):
-            total[:, axis] += np.bincount(first, alike * normals[second, axis], len(normals))
-        normals = total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+        around = np.stack([np.bincount(first, alike * normals[second, k], len(normals)) for k in range(3)], 1)
+        if done == 0:
+            n_smoothings = _wanted_smoothings(normals, around)
+        if done >= n_smoothings:
+            break
+        normals = _unit(normals + around)
     return Mesh(mesh.vertices, mesh.faces, normals.astype(np.float32))
+
+
+def _wanted_smoothings(normals: Float64[np.ndarray, "v 3"], around: Float64[np.ndarray, "v 3"]) -> int:
+    """Return how often to take means: curvature alone turns a normal hardly off the mean of those around."""
+    off = np.degrees(np.arccos(np.clip(np.median((normals * _unit(around)).sum(axis=1)), -1, 1)))
+    return int(np.clip((off - _CLEAN_DEG) / (_ROUGH_DEG - _CLEAN_DEG), 0, 1) * _SMOOTHINGS)
+
+
+def _unit(vectors: Float64[np.ndarray, "v 3"]) -> Float64[np.ndarray, "v 3"]:
+    unit: Float64[np.ndarray, "v 3"] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return unit
 
 
 def _adjacency(faces: Int32[np.ndarray, "f 3"], n_vertices: int) -> scipy.sparse.csr_matrix:

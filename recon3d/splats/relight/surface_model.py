@@ -21,7 +21,7 @@ ALBEDO, ROUGHNESS = (0.02, 0.98), (0.05, 0.99)  # what can be found
 _PATCH_EDGES, _PATCH_CHROMA = 6.0, 0.06  # size of a patch in edges of the mesh, and in chromaticity
 _START_ALBEDO, _START_ROUGHNESS, _START_METALLIC = 0.4, 0.5, 0.08
 _BOUNCES = 2  # per refresh; they add up over the refreshes
-_HORIZON, _GRAZING = 1e-4, 0.02  # cosines
+_HORIZON = 1e-4
 
 
 class SurfaceModel:
@@ -51,7 +51,6 @@ class SurfaceModel:
         self.roughness_logits = RowAdam(torch.full((p,), _logit(_START_ROUGHNESS, ROUGHNESS)), 0.03)
         self.metallic_logits = RowAdam(torch.full((p,), _logit(_START_METALLIC, (0.0, 1.0))), 0.03)
         self.log_gains = RowAdam(torch.zeros(n_photos), 0.003)
-        self.tilts = RowAdam(torch.zeros(v, 2), 0.01)
         self.indirect, self.outgoing = torch.zeros(v, 3), torch.zeros(v, 3)
 
     @property
@@ -74,17 +73,6 @@ class SurfaceModel:
         """Of the vertices."""
         return torch.sigmoid(self.metallic_logits.value)[self.patch]
 
-    @property
-    def normals(self) -> Float[Tensor, "v 3"]:
-        """Shading normals: those of the mesh, tilted."""
-        return self.tilted(torch.arange(len(self.transport)), self.tilts.value)
-
-    def tilted(self, vertices: Int64[Tensor, " n"], tilts: Float[Tensor, "n 2"]) -> Float[Tensor, "n 3"]:
-        """Return the normals of the mesh, moved along the two axes of their tangent planes; differentiable."""
-        frames = shading_frames(self.transport.normals[vertices])
-        moved = frames[..., 2] + (frames[..., :2] * tilts[:, None]).sum(-1)
-        return torch.nn.functional.normalize(moved, dim=-1)
-
     def set_materials(
         self,
         albedo: Float[Tensor, "v 3"],
@@ -103,24 +91,15 @@ class SurfaceModel:
         """Renew the light that surfaces send to each other."""
         albedo, m = self.albedo, self.metallic[:, None]
         reflected = (1 - m) * (albedo + DIELECTRIC_F0) + m * albedo
-        direct = self.transport.irradiance_everywhere(self.light, self.normals)
+        direct = self.transport.irradiance_everywhere(self.light)
         for _ in range(_BOUNCES):
             outgoing = reflected * (direct + self.indirect) / math.pi
             self.indirect = self.transport.irradiance_from_surfaces(outgoing)
         self.outgoing = reflected * (direct + self.indirect) / math.pi
 
-    def irradiance(
-        self, vertices: Int64[Tensor, " n"], light: Float[Tensor, "k 3"], normals: Float[Tensor, "n 3"] | None = None
-    ) -> Float[Tensor, "n 3"]:
-        """Return all the irradiance of vertices (without ``1 / pi``); differentiable in light and normals.
-
-        Args:
-            vertices: where.
-            light: radiance of the environment.
-            normals: of shading; None = those of now.
-        """
-        turned = self.tilted(vertices, self.tilts.value[vertices]) if normals is None else normals
-        return self.transport.irradiance(vertices.numpy(), light, turned) + self.indirect[vertices]
+    def irradiance(self, vertices: Int64[Tensor, " n"], light: Float[Tensor, "k 3"]) -> Float[Tensor, "n 3"]:
+        """Return all the irradiance of vertices (without ``1 / pi``); differentiable in the light."""
+        return self.transport.irradiance(vertices.numpy(), light) + self.indirect[vertices]
 
     def specular(
         self,
@@ -129,11 +108,10 @@ class SurfaceModel:
         roughness: Float[Tensor, " n"],
         light: Float[Tensor, "k 3"],
         n_rays: int,
-        normals: Float[Tensor, "n 3"] | None = None,
     ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
         """Return a and b of specular light ``F0 a + b``, by rays in directions of the visible normals.
 
-        Differentiable in roughness, light and normals; what a ray meets is not differentiated.
+        Differentiable in roughness and light; what a ray meets is not differentiated.
 
         Args:
             vertices: where, ``[n]``.
@@ -141,12 +119,9 @@ class SurfaceModel:
             roughness: perceptual, ``[n]``.
             light: radiance of the environment.
             n_rays: per row.
-            normals: of shading, ``[n,3]``; None = those of now.
         """
-        turned = self.tilted(vertices, self.tilts.value[vertices]) if normals is None else normals
-        n, frames = len(vertices), shading_frames(turned)
-        wi = to_local(frames, view)
-        wi = torch.cat([wi[:, :2], wi[:, 2:].clamp_min(_GRAZING)], 1).expand(n_rays, n, 3)
+        n, frames = len(vertices), shading_frames(self.transport.normals[vertices])
+        wi = to_local(frames, view).expand(n_rays, n, 3)
         alpha = (roughness**2).expand(n_rays, n)
         ggx = Ggx(alpha, alpha, "correlated")
         m = ggx.visible_normal(wi, torch.rand(n_rays, n, 2, generator=self.random))
