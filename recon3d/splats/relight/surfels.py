@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -80,8 +80,8 @@ class SurfelOptions:
 def surfels_of(surface: LitSurface, options: SurfelOptions | None = None) -> RelightableGaussians:
     """Return one flat Gaussian per vertex, with the vertex's material, baked shadows and its colour under the light.
 
-    Its extent in the tangent plane follows the faces around the vertex: their second moment about it, weighted by
-    area. Vertices that no face with an area uses become no splat.
+    Place and extent in the tangent plane follow the faces around the vertex, by their centroid and second moment: at
+    open edges a surfel does not reach beyond them. Vertices that no face with an area uses become no splat.
 
     Args:
         surface: what is covered, such as a :class:`recon3d.splats.relight.RelightEstimate`.
@@ -92,13 +92,16 @@ def surfels_of(surface: LitSurface, options: SurfelOptions | None = None) -> Rel
     """
     options = options or SurfelOptions()
     mesh = surface.mesh
-    moment, area = _moments(mesh)
-    kept = area > 0
+    around = _around(mesh)
+    kept = around.area > 0
     if not kept.any():
         raise InputError("a mesh without area has no surfels", got=f"{len(mesh.faces)} faces")
     normals = torch.from_numpy(_normals(mesh)[kept])
-    rotations, deviations = _discs(moment[kept], normals.double().numpy(), options)
-    means = torch.from_numpy(np.ascontiguousarray(mesh.vertices[kept], np.float32))
+    up, shift = normals.double().numpy(), around.centroid[kept]
+    shift = shift - (shift * up).sum(1, keepdims=True) * up  # along the surface
+    moment = around.moment[kept] - shift[:, :, None] * shift[:, None]
+    rotations, deviations = _discs(moment, up, options)
+    means = torch.from_numpy((mesh.vertices[kept] + shift).astype(np.float32))
     gaussians = Gaussians(
         means,
         torch.from_numpy(quaternion_from_rotation(rotations)).float(),
@@ -129,23 +132,31 @@ def _normals(mesh: Mesh) -> Float32[np.ndarray, "v 3"]:
     return unit
 
 
-def _moments(mesh: Mesh) -> tuple[Float64[np.ndarray, "v 3 3"], Float64[np.ndarray, " v"]]:
-    """Return the second moment of the faces around each vertex about it, per area, and their area."""
+class _Around(NamedTuple):
+    """The faces around each vertex: their centroid from it, ``[v,3]``, second moment about it, and area, ``[v]``."""
+
+    centroid: Float64[np.ndarray, "v 3"]
+    moment: Float64[np.ndarray, "v 3 3"]
+    area: Float64[np.ndarray, " v"]
+
+
+def _around(mesh: Mesh) -> _Around:
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     if not np.isfinite(corners).all():
         raise InputError("a vertex of the mesh is not finite")
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
     v = len(mesh.vertices)
-    moment, total = np.zeros((v, 9)), np.zeros(v)
+    sums, total = np.zeros((v, 12)), np.zeros(v)
     for corner in range(3):
         one, two = (corners[:, (corner + k) % 3] - corners[:, corner] for k in (1, 2))
         edges = np.stack([one, two, one + two], 1)
-        own = np.einsum("fki,fkj->fij", edges, edges).reshape(-1, 9) * (area / 12)[:, None]
+        moment = np.einsum("fki,fkj->fij", edges, edges).reshape(-1, 9) / 12
+        own = np.concatenate([(one + two) / 3, moment], 1) * area[:, None]
         where = mesh.faces[:, corner]
         total += np.bincount(where, area, v)
-        moment += np.stack([np.bincount(where, column, v) for column in own.T], 1)
-    per_area = moment / np.where(total > 0, total, 1.0)[:, None]
-    return per_area.reshape(v, 3, 3), total
+        sums += np.stack([np.bincount(where, column, v) for column in own.T], 1)
+    mean = sums / np.where(total > 0, total, 1.0)[:, None]
+    return _Around(mean[:, :3], mean[:, 3:].reshape(v, 3, 3), total)
 
 
 def _discs(

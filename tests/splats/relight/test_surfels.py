@@ -89,6 +89,17 @@ def test_the_inside_of_a_lattice() -> None:
     torch.testing.assert_close(splats.gaussians.opacities, torch.full((49,), 0.99))
 
 
+def test_surfels_end_at_open_edges() -> None:
+    """The lower edge of the lattice lies at y = 0; one surfel of the next row stays where its vertex is."""
+    splats = surfels_of(Surface(lattice(6)), QUICK).gaussians
+    torch.testing.assert_close(splats.means[3 * 7 + 3], torch.tensor([4.5, 1.5 * math.sqrt(3), 0.0]))
+    edge = splats[3:4]
+    axes = torch.from_numpy(rotation_from_quaternion(edge.quats.double().numpy()))[0].float()
+    deviation = ((axes[1] * edge.scales[0]) ** 2).sum().sqrt()
+    assert edge.means[0, 1] > 0.3
+    assert edge.means[0, 1] - 1.2 * deviation > -0.1
+
+
 def test_surfels_are_as_long_as_the_triangles() -> None:
     splats = surfels_of(Surface(lattice(6, stretch=3.0)), QUICK)
     inside = splats.gaussians[3 * 7 + 3 : 3 * 7 + 4]
@@ -146,7 +157,8 @@ def test_what_no_face_uses_is_left_out() -> None:
     far = np.float32([[9, 9, 9], [8, 8, 8]])
     line = np.array([[9, 10, 10]], np.int32)
     more = Mesh(np.concatenate([mesh.vertices, far]), np.concatenate([mesh.faces, line]))
-    torch.testing.assert_close(surfels_of(Surface(more), QUICK).gaussians.means, torch.from_numpy(mesh.vertices))
+    expected = surfels_of(Surface(mesh), QUICK).gaussians
+    torch.testing.assert_close(surfels_of(Surface(more), QUICK).gaussians.means, expected.means)
     with pytest.raises(InputError, match="without area"):
         surfels_of(Surface(Mesh(more.vertices, line)), QUICK)
 
