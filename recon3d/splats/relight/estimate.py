@@ -28,7 +28,7 @@ from recon3d.splats.relight.light_transport import LightTransport
 from recon3d.splats.relight.material_search import choose_materials
 from recon3d.splats.relight.observations import observe
 from recon3d.splats.relight.options import RelightOptions
-from recon3d.splats.relight.simplify import simplified, smoothed_normals, spread
+from recon3d.splats.relight.simplify import area_of, simplified, smoothed_normals, spread
 from recon3d.splats.relight.surface_model import SurfaceModel
 
 _SEARCHES_AT_START = 2
@@ -51,8 +51,8 @@ class RelightInputs:
         mesh: the surface, in the world of the cameras.
 
     Raises:
-        ShapeError: photos, masks and cameras differ in number.
-        InputError: the mesh has no faces, or a vertex is not finite.
+        ShapeError: photos, masks and cameras differ in number or size.
+        InputError: there is no photo, the mesh has no faces or no area, or a vertex is not finite.
     """
 
     images: tuple[UInt8[np.ndarray, "_ _ 3"], ...]
@@ -64,10 +64,22 @@ class RelightInputs:
         numbers = (len(self.images), len(self.masks), len(self.cameras))
         if len(set(numbers)) != 1:
             raise ShapeError("every photo has a camera and a mask or None", got=numbers, expected="three equal numbers")
+        if not self.images:
+            raise InputError("there is no photo", fix="give at least one photo with its camera")
+        for row in range(len(self.images)):
+            self._check_size(row)
         if not len(self.mesh.faces):
             raise InputError("a mesh without faces cannot be made relightable", fix="reconstruct a mesh first")
         if not np.isfinite(self.mesh.vertices).all():
             raise InputError("a vertex of the mesh is not finite", fix="remove the faces of such vertices")
+        if not area_of(self.mesh) > 0:
+            raise InputError("a mesh without area cannot be made relightable", fix="reconstruct a mesh first")
+
+    def _check_size(self, row: int) -> None:
+        wanted = (int(self.cameras.height[row]), int(self.cameras.width[row]))
+        for name, picture in (("photo", self.images[row]), ("mask", self.masks[row])):
+            if picture is not None and picture.shape[:2] != wanted:
+                raise ShapeError(f"{name} {row} has another size than its camera", got=picture.shape, expected=wanted)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import numpy as np
 import scipy.sparse
 from jaxtyping import Bool, Float32, Float64, Int32
 
+from recon3d.core.errors import InputError
 from recon3d.render.mesh.normals import vertex_normals
 from recon3d.render.mesh.types import Mesh
 
@@ -22,6 +23,9 @@ def simplified(mesh: Mesh, max_vertices: int) -> Mesh:
         mesh: the mesh; its material is left out.
         max_vertices: how many; a mesh with fewer keeps all that its faces use.
 
+    Raises:
+        InputError: no face is left.
+
     Source: Rossignac and Borrel, "Multi-resolution 3D approximations for rendering complex scenes", 1993.
     """
     used = np.unique(mesh.faces)
@@ -30,15 +34,24 @@ def simplified(mesh: Mesh, max_vertices: int) -> Mesh:
         number[used] = np.arange(len(used), dtype=np.int32)
         normals = None if mesh.normals is None else mesh.normals[used]
         return _with_normals(mesh.vertices[used], number[mesh.faces], normals)
-    corners = mesh.vertices[mesh.faces].astype(np.float64)
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1).sum() / 2
-    cell = float(np.sqrt(area / max_vertices))
+    cell = float(np.sqrt(area_of(mesh) / max_vertices))
     for _ in range(_TRIES):
         vertices, faces = _clustered(mesh, cell)
         if len(vertices) <= max_vertices:
             break
         cell *= 1.05 * float(np.sqrt(len(vertices) / max_vertices))
+    if not len(faces):
+        raise InputError(
+            "the mesh has too many small parts to be simplified", fix="remove them, or allow more vertices"
+        )
     return _with_normals(vertices, faces, None)
+
+
+def area_of(mesh: Mesh) -> float:
+    """Return the area of the faces."""
+    corners = mesh.vertices[mesh.faces].astype(np.float64)
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return float(np.linalg.norm(across, axis=1).sum() / 2)
 
 
 def _clustered(mesh: Mesh, cell: float) -> tuple[Float32[np.ndarray, "v 3"], Int32[np.ndarray, "f 3"]]:

@@ -154,30 +154,6 @@ def test_gradients_at_the_ends_are_finite(roughness: float, degrees: float) -> N
     assert torch.isfinite(a).all() and (a >= 0).all() and (b >= 0).all()
 
 
-def test_tilted_normals() -> None:
-    """No tilt is the mesh; tilts move the normal within its tangent plane, and stay unit vectors."""
-    model = ball_model()
-    rows = torch.arange(10)
-    own = model.transport.normals[rows]
-    torch.testing.assert_close(model.tilted(rows, torch.zeros(10, 2)), own)
-    moved = model.tilted(rows, torch.full((10, 2), 0.3 / math.sqrt(2)))
-    torch.testing.assert_close(moved.norm(dim=1), torch.ones(10))
-    torch.testing.assert_close((moved * own).sum(1), torch.full((10,), math.cos(math.atan(0.3))))
-    torch.testing.assert_close(model.normals, model.transport.normals)
-
-
-def test_the_gradient_in_the_tilts() -> None:
-    model, light = ball_model(5), some_light()
-    rows = model.rows[:4]
-
-    def total(tilts: Tensor) -> Tensor:
-        return model.irradiance(rows, light, model.tilted(rows, tilts)).sum()
-
-    tilts = torch.full((4, 2), 0.05).requires_grad_()
-    (slope,) = torch.autograd.grad(total(tilts), tilts)
-    torch.testing.assert_close(slope, numerical(total, tilts.detach(), 1e-2), rtol=0.1, atol=0.05)
-
-
 def test_the_model_starts_at_the_brightness_of_the_photos() -> None:
     """Below the first light, the first albedo has the mean colour of the photos."""
     model = ball_model(8, 6)
