@@ -196,8 +196,9 @@ def _judged(
     pairs = tuple(load_pairs(Path(capture.pairs)))
     calibrated = capture.calibration is not None or exact
     verdict = verify(mapped, pairs, len(capture.features), None, capture.focal_px(), calibrated, posed)
-    if exact:  # photos of few matches are where they were said to be
-        verdict = replace(verdict, drop=())
+    if exact and verdict.chosen is not None:  # cameras of few matches are where they were said to be
+        doubts = verdict.refused_because + verdict.warnings
+        verdict = replace(verdict, trusted=True, refused_because=(), warnings=doubts, drop=())
     found = next((k for k, model in enumerate(mapped) if model is verdict.chosen), None)
     item, given, stage = ({}, *attempts[-1]) if found is None else described[found]
     return CameraSearch(

@@ -359,8 +359,10 @@ def test_exact_poses_are_said_to_the_worker_and_need_poses(
     workers: Workers, tools: Tools, poses: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drops = (Drop(0, "too few matches"),)
-    monkeypatch.setattr(engine, "verify", lambda *a, **k: replace(largest(*a, **k), drop=drops))
-    assert find(tools, poses=poses, exact_poses=True).verdict.drop == ()
+    doubtful = {"trusted": False, "refused_because": ("too few matches",), "drop": drops}
+    monkeypatch.setattr(engine, "verify", lambda *a, **k: replace(largest(*a, **k), **doubtful))
+    verdict = find(tools, poses=poses, exact_poses=True).verdict
+    assert verdict.trusted and verdict.drop == () and verdict.warnings == ("too few matches",)
     assert [task["exact"] for task in workers.named("known_poses_task")] == [True]
     with pytest.raises(UsageError, match="exact poses need poses"):
         find(tools, exact_poses=True)
