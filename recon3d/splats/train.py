@@ -6,8 +6,6 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +33,7 @@ from recon3d.splats.poses import moved
 from recon3d.splats.rates import rates_for
 from recon3d.splats.schedule import Schedule, gaussians_in_memory, make_schedule
 from recon3d.splats.targets import make_targets
+from recon3d.splats.threads import one_torch_thread
 from recon3d.splats.trainer import Setting, StepReport, Trainer
 from recon3d.splats.types import SplatInputs, SplatResult
 
@@ -76,7 +75,7 @@ def optimise_splats(
     options = options or SplatOptions()
     if len(inputs.keys) < 2:
         raise UsageError("splats need at least two photos", got=len(inputs.keys))
-    with _one_torch_thread():
+    with one_torch_thread():
         job = _prepare(inputs, options, backend)
         history = _run(job, progress or Progress(), checkpoint_folder)
         return _finish(job, history)
@@ -94,17 +93,6 @@ class _Job:
     key: str
     notes: tuple[str, ...]
     backend: GaussianBackend
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Keep torch's sums in one order; the kernels spread over threads by themselves."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _prepare(inputs: SplatInputs, options: SplatOptions, backend: GaussianBackend) -> _Job:

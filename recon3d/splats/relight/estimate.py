@@ -30,6 +30,7 @@ from recon3d.splats.relight.observations import observe
 from recon3d.splats.relight.options import RelightOptions
 from recon3d.splats.relight.simplify import area_of, simplified, smoothed_normals, spread
 from recon3d.splats.relight.surface_model import SurfaceModel
+from recon3d.splats.threads import one_torch_thread
 
 _SEARCHES_AT_START = 2
 _LAST = 20  # steps that the reported error is the mean of
@@ -127,7 +128,11 @@ def estimate_materials(
     Source: Munkberg et al., "Extracting Triangular 3D Models, Materials, and Lighting From Images", 2022, for the
     problem; the method is this project's own.
     """
-    options, progress = options or RelightOptions(), progress or Progress()
+    with one_torch_thread():
+        return _estimated(inputs, options or RelightOptions(), progress or Progress())
+
+
+def _estimated(inputs: RelightInputs, options: RelightOptions, progress: Progress) -> RelightEstimate:
     mesh = smoothed_normals(simplified(inputs.mesh, options.max_surfels))
     with progress.stage("tracing light"):
         transport = LightTransport(mesh, seed=options.seed, visibility=options.visibility)
