@@ -33,7 +33,7 @@ from recon3d.splats.relight.types import RelightableGaussians
 
 FILES = (RELIGHTABLE, ENVIRONMENT, RELIGHTABLE_MESH)
 NO_FACES = "the mesh has no faces, so nothing could be made relightable"
-_COVERED = 0.99  # alpha from which a pixel shows the surface
+_COVERED = 0.9  # alpha from which a pixel shows the surface; one surfel alone leaves a hundredth
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from recon3d.splats.relight.palette import Partners, group_colours
 from recon3d.splats.relight.surface_model import ALBEDO, ROUGHNESS, SurfaceModel, chromaticity, squash
 
 _GROUPS = 32
-_VERTICES, _N_RAYS = 4096, 4
+_VERTICES, _N_RAYS = 2048, 8
 _REFRESH = 40
 _SMOOTH, _PATCHES, _SAME = 0.5, 0.05, 0.5  # weights: like neighbours, like patches, like colours anywhere
 _NEAR_CHROMA, _FAR_CHROMA, _FAR_LOG = 0.03, 0.08, 0.4  # how alike
