@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -16,6 +17,7 @@ LEVELS = (0.1, 0.2, 0.3, 0.4, 0.55, 0.75)  # roughnesses that are tried
 _METAL_MUST_BE = 0.8  # of the error of the best dielectric, to be believed
 _USUAL_ROUGHNESS, _USUAL_WEIGHT = 0.5, 0.2
 _POOLING, _POOLED = 12, 0.9  # how often, and how much, like patches share their errors
+_SAMPLE = 20_000  # vertices that decide on the kind
 _N_RAYS, _AT_ONCE = 16, 1024
 _SATURATED, _DARK = 0.99, 0.05
 _BRIGHTEST, _BRIGHTEST_METAL = 1.6, 0.98  # above 1 the light is too dark: see balance()
@@ -36,48 +38,97 @@ def choose_materials(model: SurfaceModel) -> float:
         The factor by which the light was raised: photos fix the product of light and albedo only, and the scale is
         chosen so that nine tenths of the well-lit surface, metals aside, have an albedo of at most 0.75.
     """
-    error, albedo = _try_all(model)
-    error = _pooled(error, model)
+    error = _pooled(_try_all(model), model)
     levels = torch.tensor(LEVELS)
     error = error * (1 + _USUAL_WEIGHT * (levels - _USUAL_ROUGHNESS).square())[:, None]
     best, level = error.min(1)  # [p,2]
     metal = best[:, 1] < _METAL_MUST_BE * best[:, 0]
-    chosen = torch.where(metal, level[:, 1], level[:, 0])
-    kind = metal.long()
-    of_vertex = albedo[torch.arange(len(albedo)), chosen[model.patch], kind[model.patch]]
+    chosen = levels[torch.where(metal, level[:, 1], level[:, 0])]
+    of_vertex = _best_albedos(model, chosen[model.patch], metal[model.patch])
     scaled, factor = _balanced(model, of_vertex, metal[model.patch])
-    model.set_materials(scaled, levels[chosen], torch.where(metal, _CERTAIN, 1 - _CERTAIN))
+    model.set_materials(scaled, chosen, torch.where(metal, _CERTAIN, 1 - _CERTAIN))
     model.log_light.restart(model.log_light.value + math.log(factor))
     model.refresh()
     return factor
 
 
+@dataclass(frozen=True, eq=False)
+class _Views:
+    """Some vertices and what photos show of them.
+
+    Args:
+        rows: the vertices, ``[n]``.
+        which: the row that each observation belongs to, ``[o]``.
+        rgb: colours, at the exposure of the light, ``[o,3]``.
+        view: towards the cameras, ``[o,3]``.
+        cosine: of the views, ``[o,1]``.
+        diffuse: light that a white dielectric would reflect, ``[o,3]``.
+    """
+
+    rows: Int64[Tensor, " n"]
+    which: Int64[Tensor, " o"]
+    rgb: Float[Tensor, "o 3"]
+    view: Float[Tensor, "o 3"]
+    cosine: Float[Tensor, "o 1"]
+    diffuse: Float[Tensor, "o 3"]
+
+    @classmethod
+    def of(cls, model: SurfaceModel, rows: Int64[Tensor, " n"], light: Float[Tensor, "k 3"]) -> _Views:
+        """Return them."""
+        seen = model.observations
+        which, row = seen.of(rows)
+        gain = torch.exp(-model.log_gains.value[seen.photo[row]])[:, None]
+        cosine = (model.transport.normals[rows[which]] * seen.view[row]).sum(-1, keepdim=True).clamp(0, 1)
+        diffuse = (model.irradiance(rows, light) / math.pi)[which]
+        return cls(rows, which, seen.rgb[row] * gain, seen.view[row], cosine, diffuse)
+
+    def albedo(
+        self, basis: Float[Tensor, "o 3"], rest: Float[Tensor, "o 3"], most: float | Float[Tensor, "n 1"]
+    ) -> Float[Tensor, "n 3"]:
+        """Return the albedo for which ``albedo basis + rest`` suits the photos best."""
+        weight = self.cosine * (self.rgb.amax(1, keepdim=True) < _SATURATED) / (self.rgb.mean(1, keepdim=True) + _DARK)
+        found = _factors(self.rgb - rest, basis, weight, self.which, len(self.rows)).clamp_min(0.02)
+        return found.minimum(torch.as_tensor(most, dtype=found.dtype))
+
+
 @torch.no_grad()
-def _try_all(model: SurfaceModel) -> tuple[Float[Tensor, "p l 2"], Float[Tensor, "v l 2 3"]]:
-    """Return the summed errors of patches and the best albedo of vertices, by roughness, for dielectrics and metals."""
+def _try_all(model: SurfaceModel) -> Float[Tensor, "p l 2"]:
+    """Return the errors of patches by roughness, for dielectrics and metals, summed over a sample of their vertices."""
     light = model.light
     errors = torch.zeros(int(model.patch.max()) + 1, len(LEVELS), 2)
-    albedos = torch.full((len(model.transport), len(LEVELS), 2, 3), 0.5)
-    for first in range(0, len(model.rows), _AT_ONCE):
-        rows = model.rows[first : first + _AT_ONCE]
-        which, seen = model.observations.of(rows)
-        vertices, rgb, view = rows[which], model.observations.rgb[seen], model.observations.view[seen]
-        rgb = rgb * torch.exp(-model.log_gains.value[model.observations.photo[seen]])[:, None]
-        diffuse = (model.irradiance(rows, light) / math.pi)[which]
-        cosine = (model.transport.normals[vertices] * view).sum(-1, keepdim=True).clamp(0, 1)
-        weight = cosine * (rgb.amax(1, keepdim=True) < _SATURATED) / (rgb.mean(1, keepdim=True) + _DARK)
+    sample = model.rows if len(model.rows) <= _SAMPLE else model.draw(_SAMPLE)
+    for first in range(0, len(sample), _AT_ONCE):
+        views = _Views.of(model, sample[first : first + _AT_ONCE], light)
+        vertices = views.rows[views.which]
         for level, roughness in enumerate(LEVELS):
-            a, b = model.specular(vertices, view, torch.full((len(vertices),), roughness), light, _N_RAYS)
-            for kind, (basis, rest) in enumerate(((diffuse, DIELECTRIC_F0 * a + b), (a, b))):
-                most = _BRIGHTEST_METAL if kind else _BRIGHTEST
-                albedo = _best_albedo(rgb - rest, basis, weight, which, len(rows)).clamp(0.02, most)
-                albedos[rows, level, kind] = albedo
-                missed = srgb_from_linear(albedo[which] * basis + rest) - srgb_from_linear(rgb)
-                errors[:, level, kind].index_add_(0, model.patch[vertices], missed.abs().mean(1) * cosine[:, 0])
-    return errors, albedos
+            a, b = model.specular(vertices, views.view, torch.full((len(vertices),), roughness), light, _N_RAYS)
+            for kind, (basis, rest) in enumerate(((views.diffuse, DIELECTRIC_F0 * a + b), (a, b))):
+                albedo = views.albedo(basis, rest, _BRIGHTEST_METAL if kind else _BRIGHTEST)
+                missed = srgb_from_linear(albedo[views.which] * basis + rest) - srgb_from_linear(views.rgb)
+                error = missed.abs().mean(1) * views.cosine[:, 0]
+                errors[:, level, kind].index_add_(0, model.patch[vertices], error)
+    return errors
 
 
-def _best_albedo(
+@torch.no_grad()
+def _best_albedos(
+    model: SurfaceModel, roughness: Float[Tensor, " v"], metal: Bool[Tensor, " v"]
+) -> Float[Tensor, "v 3"]:
+    """Return the albedo of all vertices that photos show, for materials of a kind; 0.5 elsewhere."""
+    light = model.light
+    albedos = torch.full((len(model.transport), 3), 0.5)
+    for first in range(0, len(model.rows), _AT_ONCE):
+        views = _Views.of(model, model.rows[first : first + _AT_ONCE], light)
+        vertices = views.rows[views.which]
+        a, b = model.specular(vertices, views.view, roughness[vertices], light, _N_RAYS)
+        is_metal = metal[vertices][:, None]
+        basis, rest = torch.where(is_metal, a, views.diffuse), torch.where(is_metal, b, DIELECTRIC_F0 * a + b)
+        most = torch.where(metal[views.rows], _BRIGHTEST_METAL, _BRIGHTEST)[:, None]
+        albedos[views.rows] = views.albedo(basis, rest, most)
+    return albedos
+
+
+def _factors(
     target: Float[Tensor, "o 3"],
     basis: Float[Tensor, "o 3"],
     weight: Float[Tensor, "o 1"],

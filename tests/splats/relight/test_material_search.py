@@ -13,7 +13,8 @@ from recon3d.render.mesh import Mesh
 from recon3d.splats.relight.material_search import (
     LEVELS,
     _balanced,
-    _best_albedo,
+    _best_albedos,
+    _factors,
     _pooled,
     _try_all,
     choose_materials,
@@ -42,6 +43,12 @@ def known(mesh: Mesh, roughness: Tensor | float, metallic: Tensor | float, colou
     model = model_of(mesh, around(10, 48, 5.0), contrasty(), colour.expand(v, 3).contiguous(), roughness, metallic)
     model.log_light.restart(contrasty().log())
     return model
+
+
+def best(model: SurfaceModel, roughness: float, metal: bool) -> Tensor:
+    """The albedo that suits the photos if all of the surface is of one kind."""
+    v = len(model.transport)
+    return _best_albedos(model, torch.full((v,), roughness), torch.full((v,), metal))
 
 
 def halves(mesh: Mesh) -> tuple[Tensor, Tensor]:
@@ -124,18 +131,16 @@ def test_only_levels_are_chosen() -> None:
 def test_errors_are_least_at_the_truth() -> None:
     """Without pooling: the sum over all patches prefers the true roughness and kind."""
     for level, metallic in ((1, 0), (4, 0), (1, 1)):
-        errors, albedo = _try_all(known(ball_mesh(6), LEVELS[level], float(metallic)))
+        errors = _try_all(known(ball_mesh(6), LEVELS[level], float(metallic)))
         total = errors.sum(0)
         assert int(total[:, metallic].argmin()) in (level - 1, level, level + 1)
         assert float(total[level, metallic]) < float(total[level, 1 - metallic])
-        assert albedo.shape[1:] == (len(LEVELS), 2, 3)
-        assert float(albedo.min()) > 0.0199
 
 
 def test_vertices_that_nothing_shows_keep_a_half() -> None:
     model = known(ball_mesh(6), 0.5, 0.0)
     model.rows = model.rows[:10]
-    errors, albedo = _try_all(model)
+    errors, albedo = _try_all(model), best(model, 0.5, False)
     unseen = torch.ones(len(albedo), dtype=torch.bool)
     unseen[model.rows] = False
     assert (albedo[unseen] == 0.5).all()
@@ -145,10 +150,29 @@ def test_vertices_that_nothing_shows_keep_a_half() -> None:
 
 
 def test_batches_change_nothing_but_the_rays(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = _try_all(known(ball_mesh(6), 0.55, 0.0))[1]
+    whole = best(known(ball_mesh(6), 0.55, 0.0), 0.55, False)
     monkeypatch.setattr("recon3d.splats.relight.material_search._AT_ONCE", 7)
-    parts = _try_all(known(ball_mesh(6), 0.55, 0.0))[1]
-    assert float((whole - parts)[:, 4, 0].abs().mean()) < 0.02
+    parts = best(known(ball_mesh(6), 0.55, 0.0), 0.55, False)
+    assert float((whole - parts).abs().mean()) < 0.02
+
+
+def test_the_kind_is_decided_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = known(ball_mesh(8), 0.4, 0.0)
+    monkeypatch.setattr("recon3d.splats.relight.material_search._SAMPLE", len(model.rows) // 3)
+    errors = _try_all(model)
+    assert 0 < int((errors.sum((1, 2)) > 0).sum()) < len(errors)
+    choose_materials(model)
+    seen = model.observations.count > 0
+    assert float((model.metallic[seen] > 0.5).float().mean()) < 0.1
+    assert float((model.albedo[seen] - COLOUR / COLOUR.max() * 0.75).abs().mean()) < 0.1
+
+
+def test_the_albedo_of_both_kinds_is_that_of_the_truth() -> None:
+    for metallic in (0.0, 1.0):
+        model = known(ball_mesh(6), 0.4, metallic)
+        albedo, seen = best(model, 0.4, bool(metallic)), model.observations.count > 0
+        assert float((albedo - COLOUR)[seen].abs().median()) < 0.05
+        assert float(albedo.min()) > 0.0199
 
 
 def test_gains_of_photos_are_taken_off() -> None:
@@ -156,7 +180,7 @@ def test_gains_of_photos_are_taken_off() -> None:
     plain, bright = known(ball_mesh(6), 0.55, 0.0), known(ball_mesh(6), 0.55, 0.0)
     bright.log_gains.value[3] = math.log(1.3)
     bright.observations.rgb[bright.observations.photo == 3] *= 1.3
-    torch.testing.assert_close(_try_all(plain)[1], _try_all(bright)[1], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(best(plain, 0.55, False), best(bright, 0.55, False), rtol=1e-3, atol=1e-4)
 
 
 def test_the_best_albedo_is_the_least_squares() -> None:
@@ -164,7 +188,7 @@ def test_the_best_albedo_is_the_least_squares() -> None:
     basis, weight = torch.rand(40, 3, generator=source) + 0.1, torch.rand(40, 1, generator=source)
     target = torch.rand(40, 3, generator=source)
     which = torch.arange(4).repeat_interleave(10)
-    got = _best_albedo(target, basis, weight, which, 4)
+    got = _factors(target, basis, weight, which, 4)
     root = weight.sqrt()
     for k in range(4):
         rows = which == k
@@ -176,7 +200,7 @@ def test_the_best_albedo_is_the_least_squares() -> None:
 
 def test_the_best_albedo_of_nothing_is_finite() -> None:
     zero = torch.zeros(2, 3)
-    got = _best_albedo(zero, zero, torch.zeros(2, 1), torch.tensor([0, 1]), 3)
+    got = _factors(zero, zero, torch.zeros(2, 1), torch.tensor([0, 1]), 3)
     assert torch.isfinite(got).all()
 
 
