@@ -119,6 +119,16 @@ def test_light_that_is_too_dark_is_raised() -> None:
     assert choose_materials(model) == pytest.approx(1 / 0.6, rel=0.1)
 
 
+@pytest.mark.parametrize(("level", "metallic"), [(1, 0.0), (3, 0.0), (4, 0.0), (5, 0.0), (1, 1.0), (3, 1.0), (4, 1.0)])
+def test_the_true_roughness_is_chosen(level: int, metallic: float) -> None:
+    """Noise of the rays must not make surfaces smoother than they are."""
+    model = known(ball_mesh(8), LEVELS[level], metallic)
+    choose_materials(model)
+    seen = model.observations.count > 0
+    assert float(model.roughness[seen].median()) == pytest.approx(LEVELS[level], abs=1e-4)
+    assert float(model.metallic[seen].median()) == pytest.approx(0.05 + 0.9 * metallic, abs=1e-4)
+
+
 def test_only_levels_are_chosen() -> None:
     model = known(ball_mesh(6), 0.35, 0.0)
     choose_materials(model)
