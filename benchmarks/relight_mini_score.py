@@ -23,6 +23,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +43,13 @@ from recon3d.scene_convert import cameras_from_transforms
 from recon3d.sfm.options import SfmOptions
 from recon3d.splats.relight.deferred import render_deferred
 from recon3d.splats.relight.estimate import RelightEstimate, RelightInputs, estimate_materials
+from recon3d.splats.relight.light_transport import LightTransport
+from recon3d.splats.relight.observations import observe
 from recon3d.splats.relight.options import RelightOptions
 from recon3d.splats.relight.shade import SplatLight
+from recon3d.splats.relight.simplify import spread
 from recon3d.splats.relight.surfels import surfels_of
-from recon3d.splats.relight.types import open_transfer
+from recon3d.splats.relight.types import RelightableGaussians, open_transfer
 
 TRUE_EDGE = 0.012  # of the true surface, about a pixel
 SHOWN = 5  # held-out view of the picture
@@ -125,12 +129,10 @@ def shown(rgb: np.ndarray, factor: float) -> np.ndarray:
     return srgb_from_linear(torch.from_numpy(np.asarray(rgb * factor, np.float32))).numpy()
 
 
-def vertex_colours(estimate: RelightEstimate, images: list[np.ndarray], masks: list[np.ndarray], cameras: Cameras):
+def vertex_colours(
+    estimate: RelightEstimate, images: list[np.ndarray], masks: list[np.ndarray], cameras: Cameras
+) -> np.ndarray:
     """Return the mean colours of the photos at the vertices, linear."""
-    from recon3d.splats.relight.light_transport import LightTransport
-    from recon3d.splats.relight.observations import observe
-    from recon3d.splats.relight.simplify import spread
-
     seen = observe(LightTransport(estimate.mesh, rows=2, n_bounces=1), cameras, images, masks)
     return spread(seen.mean(seen.rgb).numpy(), (seen.count > 0).numpy(), estimate.mesh.faces)
 
@@ -181,11 +183,9 @@ def renderers_of(
 
     splats = surfels_of(estimate)
     splats = replace_albedo(splats, scale)
-    lights: dict[int, SplatLight] = {}
 
     def deferred(light: Environment, camera: Cameras) -> np.ndarray:
-        prepared = lights.setdefault(id(light), SplatLight.of(light.to(torch.float32)))
-        return render_deferred(splats, camera, prepared)[0].numpy()
+        return render_deferred(splats, camera, SplatLight.of(light.to(torch.float32)))[0].numpy()
 
     return {
         "path traced": traced,
@@ -195,16 +195,12 @@ def renderers_of(
 
 
 def open_renderer(estimate: RelightEstimate, scale: np.ndarray) -> Renderer:
-    from dataclasses import replace
-
     splats = replace_albedo(surfels_of(estimate), scale)
     splats = replace(splats, transfer=open_transfer(splats.normals))
     return lambda light, camera: render_deferred(splats, camera, SplatLight.of(light.to(torch.float32)))[0].numpy()
 
 
-def replace_albedo(splats, scale: np.ndarray):
-    from dataclasses import replace
-
+def replace_albedo(splats: RelightableGaussians, scale: np.ndarray) -> RelightableGaussians:
     return replace(splats, albedo=(splats.albedo * torch.from_numpy(scale).float()).clamp(0, 1))
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 from recon3d.core.seeds import generator
+from recon3d.render.mesh.normals import vertex_normals
 from recon3d.render.mesh.types import Mesh
 from recon3d.render.raytrace import Bvh, Hits
 from recon3d.render.shading import Environment, shading_frames
@@ -37,7 +38,9 @@ class LightTransport:
     def __init__(self, mesh: Mesh, rows: int = 32, n_bounces: int = 64, seed: int = 0, visibility: bool = True) -> None:
         self.mesh, self.rows, self.visibility = mesh, rows, visibility
         self.points = torch.from_numpy(mesh.vertices)
-        self.normals = torch.from_numpy(_given(mesh))
+        self.normals = torch.from_numpy(
+            vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
+        )
         self.bvh = Bvh(mesh.vertices, mesh.faces)
         corners = mesh.vertices[mesh.faces]
         edge = float(np.median(np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1)))
@@ -145,9 +148,3 @@ class LightTransport:
             ways = torch.einsum("vij,vrj->vri", shading_frames(self.normals[rows]), local)
             found[rows] = self.look(np.repeat(rows, n_rays), ways.reshape(-1, 3).numpy()).reshape(len(rows), n_rays)
         return found
-
-
-def _given(mesh: Mesh) -> Float32[np.ndarray, "v 3"]:
-    from recon3d.render.mesh.normals import vertex_normals
-
-    return vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
