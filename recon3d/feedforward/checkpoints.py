@@ -45,13 +45,29 @@ def load_checkpoint(model: nn.Module, path: Path, *, ignore: Collection[str] = (
         InputError: the file cannot be opened, or belongs to another network; the names are listed.
         FormatError: the file is damaged, holds code, or a parameter is NaN or infinite.
     """
-    state = _without_prefix(read_state(path), model.state_dict().keys())
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(ignore) or ("\n",))}
-    check_names(model, state, path)
+    state = matching_state(model, path, ignore=ignore)
     check_finite(state, path)
     wanted = model.state_dict()
     on_meta = any(tensor.is_meta for tensor in wanted.values())
     model.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in state.items()}, assign=on_meta)
+
+
+def matching_state(model: nn.Module, path: Path, *, ignore: Collection[str] = ()) -> dict[str, Shaped[Tensor, "..."]]:
+    """Return the tensors of a checkpoint under the names of a network, which may have no memory (device meta).
+
+    Args:
+        model: the network.
+        path: as in :func:`load_checkpoint`.
+        ignore: as in :func:`load_checkpoint`.
+
+    Raises:
+        InputError: the file cannot be opened, or belongs to another network; the names are listed.
+        FormatError: the file is damaged or holds code.
+    """
+    state = _without_prefix(read_state(path), model.state_dict().keys())
+    state = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(ignore) or ("\n",))}
+    check_names(model, state, path)
+    return state
 
 
 def read_state(path: Path) -> dict[str, Shaped[Tensor, "..."]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import mmap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from recon3d.core.errors import FormatError, InputError
+from recon3d.core.files import atomic_path
 
 MAX_HEADER = 100_000_000
 _DTYPES = {
@@ -36,6 +37,9 @@ _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 def read_safetensors(path: Path) -> dict[str, Shaped[Tensor, "..."]]:
     """Return the tensors of a file by name; they are read from the disk when they are used.
 
+    Where modules share a tensor, the format's own writer keeps it once and notes its other names in the metadata, as in
+    the published files of Depth Anything 3: it comes back under all of them.
+
     Args:
         path: the file.
 
@@ -51,7 +55,8 @@ def read_safetensors(path: Path) -> dict[str, Shaped[Tensor, "..."]]:
         raise InputError(f"{path} cannot be read", got=error.strerror) from error
     try:
         start, header = _header(data)
-        return {name: _tensor(data, start, entry) for name, entry in header.items() if name != "__metadata__"}
+        tensors = {name: _tensor(data, start, entry) for name, entry in header.items() if name != "__metadata__"}
+        return _shared(tensors, header.get("__metadata__", {})) | tensors
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path} is not a safetensors file", got=str(error), fix="fetch the file again") from error
 
@@ -65,6 +70,11 @@ def _header(data: mmap.mmap | bytes) -> tuple[int, dict[str, Any]]:
     if not isinstance(header, dict):
         raise ValueError("the header is no object")
     return 8 + length, header
+
+
+def _shared(tensors: Mapping[str, Tensor], metadata: dict[str, Any]) -> dict[str, Tensor]:
+    """Return the tensors that the metadata names once more, by their other names."""
+    return {name: tensors[kept] for name, kept in metadata.items() if isinstance(kept, str) and kept in tensors}
 
 
 def _tensor(data: mmap.mmap | bytes, start: int, entry: dict[str, Any]) -> Tensor:
@@ -92,18 +102,41 @@ def safetensors_bytes(tensors: Mapping[str, Shaped[Tensor, "..."]], metadata: Ma
     Raises:
         FormatError: a type has no place in the format.
     """
+    return b"".join(_pieces(tensors, metadata))
+
+
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Shaped[Tensor, "..."]], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a file as :func:`safetensors_bytes` makes it, atomically, with one tensor in memory at a time.
+
+    Args:
+        path: the file.
+        tensors: on any device, by name.
+        metadata: strings to be kept in the header.
+
+    Raises:
+        FormatError: a type has no place in the format.
+        ResourceError: the disk is full.
+    """
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.writelines(_pieces(tensors, metadata))
+
+
+def _pieces(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> Iterator[bytes]:
+    """Yield the header and then each tensor."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
-    parts, end = [], 0
+    end = 0
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
+        tensor = tensors[name]
         if tensor.dtype not in _NAMES:
             raise FormatError(
                 f"{name} cannot be written as safetensors", got=tensor.dtype, expected=list(_NAMES.values())
             )
-        raw = tensor.flatten().view(torch.uint8).numpy().tobytes()
-        begin, end = end, end + len(raw)
+        begin, end = end, end + tensor.numel() * tensor.dtype.itemsize
         header[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
-        parts.append(raw)
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # so that the arrays are aligned
-    return b"".join([len(text).to_bytes(8, "little"), text, *parts])
+    yield len(text).to_bytes(8, "little") + text
+    for name in sorted(tensors):
+        yield tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from recon3d.core.errors import FormatError, InputError
-from recon3d.feedforward.safetensors import read_safetensors, safetensors_bytes
+from recon3d.feedforward.safetensors import read_safetensors, safetensors_bytes, write_safetensors
 
 TENSORS = {
     "weight": torch.arange(6.0).reshape(2, 3),
@@ -125,3 +125,35 @@ def test_damaged_bytes_give_tensors_or_our_error(tmp_path_factory: pytest.TempPa
         assert all(one.numel() <= len(damaged) for one in read_safetensors(path).values())
     except FormatError as error:
         assert str(path) in str(error)
+
+
+def test_a_shared_tensor_comes_back_under_all_its_names(tmp_path: Path) -> None:
+    data = safetensors_bytes({"a": torch.ones(2)}, {"b": "a", "format": "pt", "c": "nowhere"})
+    found = read_safetensors(written(tmp_path, data))
+    assert found.keys() == {"a", "b"}
+    assert found["b"].data_ptr() == found["a"].data_ptr()
+
+
+def test_a_name_in_the_metadata_never_hides_a_tensor(tmp_path: Path) -> None:
+    data = safetensors_bytes({"a": torch.ones(2), "b": torch.zeros(2)}, {"b": "a"})
+    assert torch.equal(read_safetensors(written(tmp_path, data))["b"], torch.zeros(2))
+
+
+@pytest.mark.parametrize("metadata", [[], 3, None, {"b": 3}, {"b": ["a"]}])
+def test_metadata_of_another_kind_gives_tensors_or_our_error(tmp_path: Path, metadata: object) -> None:
+    entry = {"dtype": "U8", "shape": [1], "data_offsets": [0, 1]}
+    path = written(tmp_path, packed({"__metadata__": metadata, "a": entry}, b"\x01"))
+    try:
+        assert read_safetensors(path).keys() == {"a"}
+    except FormatError as error:
+        assert "is not a safetensors file" in str(error)
+
+
+def test_a_written_file_has_the_bytes_and_appears_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "out.safetensors"
+    write_safetensors(path, TENSORS, {"k": "v"})
+    assert path.read_bytes() == safetensors_bytes(TENSORS, {"k": "v"})
+    with pytest.raises(FormatError, match="cannot be written"):
+        write_safetensors(path, {"z": torch.zeros(1, dtype=torch.complex64)})
+    assert [one.name for one in tmp_path.iterdir()] == ["out.safetensors"]
+    assert path.read_bytes() == safetensors_bytes(TENSORS, {"k": "v"})
