@@ -13,12 +13,13 @@ from recon3d.feedforward.da3.config import CONFIGS
 from recon3d.feedforward.da3.metric import NestedDepthAnything3
 from recon3d.feedforward.da3.model import DepthAnything3
 from recon3d.feedforward.initialization import initialize
+from recon3d.feedforward.small import NAME as SMALL, OPTIONS as SMALL_OPTIONS
 from recon3d.feedforward.vggt.model import Vggt
 
 Network: TypeAlias = Vggt | DepthAnything3 | NestedDepthAnything3
 
 _NESTED = {"da3nested-giant-large": ("da3-giant", "da3metric-large")}
-MODEL_NAMES = ("vggt-1b", *CONFIGS, *_NESTED)
+MODEL_NAMES = ("vggt-1b", *CONFIGS, *_NESTED, SMALL)
 
 
 def build_model(
@@ -54,6 +55,8 @@ def build_model(
 def _build(name: str) -> Network:
     if name == "vggt-1b":
         return Vggt()
+    if name == SMALL:
+        return DepthAnything3(SMALL_OPTIONS)
     if name in CONFIGS:
         return DepthAnything3(CONFIGS[name])
     if name in _NESTED:
