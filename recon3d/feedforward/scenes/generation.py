@@ -1,0 +1,119 @@
+"""Scenes from seeds: build the worlds, place the cameras, cast the rays, take the photos."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from recon3d.core.errors import UsageError
+from recon3d.feedforward.scenes.cameras import Cameras, draw_cameras, rays
+from recon3d.feedforward.scenes.casting import nearest
+from recon3d.feedforward.scenes.kinds import STAGES
+from recon3d.feedforward.scenes.lighting import Surface, radiance
+from recon3d.feedforward.scenes.options import SceneOptions
+from recon3d.feedforward.scenes.photograph import Exposure, draw_exposure, photograph
+from recon3d.feedforward.scenes.types import TrueViews
+from recon3d.feedforward.scenes.world import World
+
+_SPREAD = 0.36  # of the three outer rays of a pixel around its centre
+
+
+class _Plan(NamedTuple):
+    """One scene before it is rendered."""
+
+    world: World
+    cameras: Cameras
+    exposure: Exposure
+
+
+class _Rendered(NamedTuple):
+    """One batch of views."""
+
+    linear: Float32[Tensor, "v 3 h w"]
+    depth_z: Float32[Tensor, "v h w"]
+    normals: Float32[Tensor, "v h w 3"]
+
+
+def generate_views(
+    seed: int,
+    n_scenes: int,
+    options: SceneOptions | None = None,
+    *,
+    n_views: int | None = None,
+    device: torch.device | str = "cpu",
+) -> TrueViews:
+    """Return photos of random scenes with their truth.
+
+    Scene ``i`` depends on ``(seed, i)``, the options and the number of views only, and on the CPU to the last bit.
+
+    Args:
+        seed: of the batch, not negative.
+        n_scenes: number of scenes.
+        options: ranges; the defaults by default.
+        n_views: photos of each scene; drawn from the options' range by default.
+        device: where the rays are cast and the result lies.
+
+    Raises:
+        UsageError: fewer than one scene or view, or a negative seed.
+    """
+    options = options or SceneOptions()
+    if seed < 0 or n_scenes < 1 or (n_views is not None and n_views < 1):
+        raise UsageError("Scenes cannot be generated", got=f"seed {seed}, {n_scenes} scenes, {n_views} views")
+    if n_views is None:
+        n_views = int(np.random.default_rng(seed).integers(options.views[0], options.views[1] + 1))
+    plans = [_plan(np.random.default_rng([seed, number]), options, n_views) for number in range(n_scenes)]
+    scenes = [_photos(plan, options, torch.device(device)) for plan in plans]
+    return TrueViews(
+        images=torch.stack([scene.images[0] for scene in scenes]),
+        cam_from_world=torch.cat([scene.cam_from_world for scene in scenes]),
+        K=torch.cat([scene.K for scene in scenes]),
+        depth_z=torch.cat([scene.depth_z for scene in scenes]),
+        normals=torch.cat([scene.normals for scene in scenes]),
+    )
+
+
+def _plan(rng: np.random.Generator, options: SceneOptions, n_views: int) -> _Plan:
+    stage = STAGES[str(rng.choice(options.kinds))](rng)
+    world = stage.builder.finish()
+    return _Plan(world, draw_cameras(stage, world, rng, options, n_views), draw_exposure(rng, options, n_views))
+
+
+def _photos(plan: _Plan, options: SceneOptions, device: torch.device) -> TrueViews:
+    pose, K = (torch.from_numpy(value.astype(np.float32)).to(device) for value in plan.cameras)
+    world = plan.world.to(device)
+    views = [_render(world, pose[view, None], K[view, None], options) for view in range(len(K))]
+    linear, depth, normals = (torch.cat(values) for values in zip(*views, strict=True))
+    images = photograph(linear, plan.exposure)
+    return TrueViews(
+        images=images[None], cam_from_world=pose[None], K=K[None], depth_z=depth[None], normals=normals[None]
+    )
+
+
+@torch.no_grad()
+def _render(
+    world: World, cam_from_world: Float32[Tensor, "v 4 4"], K: Float32[Tensor, "v 3 3"], options: SceneOptions
+) -> _Rendered:
+    """Cast the rays of some views; the first ray of every pixel goes through its centre."""
+    height, width, n_rays = options.height, options.width, options.rays_per_pixel
+    origins, directions = rays(cam_from_world, K, _pixels(options, K.device))
+    hits = nearest(world, origins, directions)
+    reach = hits.distance.nan_to_num(posinf=0.0)
+    surface = Surface(world, origins + directions * reach[:, None], directions, hits.column)
+    linear = radiance(world, hits, surface, directions, reach / K[:, 0, 0, None])
+    shape = (len(K), n_rays, height, width)
+    depth = reach.reshape(shape)[:, 0]
+    normals = surface.normals.reshape(len(K), 3, *shape[1:])[:, :, 0].movedim(1, -1) * (depth > 0)[..., None]
+    return _Rendered(linear.reshape(len(K), 3, *shape[1:]).mean(2), depth, normals)
+
+
+def _pixels(options: SceneOptions, device: torch.device) -> Float32[Tensor, "2 r"]:
+    """Return where the rays of all pixels pass: first all centres, then each of the outer rays."""
+    y, x = torch.meshgrid(torch.arange(options.height) + 0.5, torch.arange(options.width) + 0.5, indexing="ij")
+    angles = torch.arange(3) * (2.0 * np.pi / 3.0) + 0.3
+    shifts = torch.cat([torch.zeros(1, 2), _SPREAD * torch.stack([angles.cos(), angles.sin()], 1)])
+    shifts = shifts[: options.rays_per_pixel, :, None, None]
+    return (torch.stack([x, y]) + shifts).movedim(1, 0).reshape(2, -1).to(device)
