@@ -45,8 +45,23 @@ def load_checkpoint(model: nn.Module, path: Path, *, ignore: Collection[str] = (
         InputError: the file cannot be opened, or belongs to another network; the names are listed.
         FormatError: the file is damaged, holds code, or a parameter is NaN or infinite.
     """
-    state = matching_state(model, path, ignore=ignore)
-    check_finite(state, path)
+    load_state(model, matching_state(model, path, ignore=ignore), path)
+
+
+def load_state(model: nn.Module, state: State, source: Path | str) -> None:
+    """Give tensors to the parameters of a network; one on the meta device takes their memory as its own.
+
+    Args:
+        model: the network.
+        state: tensors by the names of its parameters.
+        source: where they come from, for the errors.
+
+    Raises:
+        InputError: names or shapes differ; they are listed.
+        FormatError: a parameter is NaN or infinite.
+    """
+    check_names(model, state, source)
+    check_finite(state, source)
     wanted = model.state_dict()
     on_meta = any(tensor.is_meta for tensor in wanted.values())
     model.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in state.items()}, assign=on_meta)
@@ -64,7 +79,7 @@ def matching_state(model: nn.Module, path: Path, *, ignore: Collection[str] = ()
         InputError: the file cannot be opened, or belongs to another network; the names are listed.
         FormatError: the file is damaged or holds code.
     """
-    state = _without_prefix(read_state(path), model.state_dict().keys())
+    state = without_prefix(read_state(path), model.state_dict().keys())
     state = {name: tensor for name, tensor in state.items() if not name.startswith(tuple(ignore) or ("\n",))}
     check_names(model, state, path)
     return state
@@ -94,8 +109,13 @@ def read_state(path: Path) -> dict[str, Shaped[Tensor, "..."]]:
     return {str(name): tensor for name, tensor in found.items()}
 
 
-def _without_prefix(state: State, wanted: Collection[str]) -> dict[str, Shaped[Tensor, "..."]]:
-    """Drop ``model.`` or ``module.`` where all names have it and those of the network do not."""
+def without_prefix(state: State, wanted: Collection[str]) -> dict[str, Shaped[Tensor, "..."]]:
+    """Drop ``model.`` or ``module.`` where all names have it and those of the network do not.
+
+    Args:
+        state: tensors by name.
+        wanted: names of the network.
+    """
     for prefix in ("module.", "model."):
         if all(name.startswith(prefix) for name in state) and not any(name.startswith(prefix) for name in wanted):
             state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
