@@ -13,9 +13,10 @@ from recon3d.core.errors import ResourceError, ResultError, ShapeError
 from recon3d.core.progress import Progress, Stage
 from recon3d.dense.fusion_options import FusionOptions
 from recon3d.dense.hull_solid import BYTES_PER_VOXEL as HULL_BYTES_PER_VOXEL, Hull, flattened, hull_box
+from recon3d.dense.hull_surface import hull_surface
 from recon3d.dense.mesh_cleanup import into_hull, large_components, sound_faces, used_vertices
 from recon3d.dense.silhouettes import PhotoDepth as PhotoDepth, TrimmedMaps
-from recon3d.dense.surface import is_seen_all_round
+from recon3d.dense.surface import is_seen_all_round, is_surrounded
 from recon3d.dense.tsdf import BYTES_PER_BLOCK, TsdfVolume
 from recon3d.dense.tsdf_blocks import Lattice, blocks_of_map
 from recon3d.dense.tsdf_close import Box, closed_surface
@@ -236,10 +237,12 @@ def _seen_surface(job: _Job, volume: TsdfVolume) -> _Surface:
 
 
 def _shows_object(job: _Job, volume: TsdfVolume, surface: _Surface) -> bool:
-    vertices, faces = surface
-    return job.options.closing == "auto" and is_seen_all_round(
-        _to_world(vertices, volume.lattice), faces, job.cameras.centers
-    )
+    if job.options.closing != "auto":
+        return False
+    centers = job.cameras.centers
+    if job.outlines:
+        return is_surrounded(hull_surface(job.outlines)[0], centers)
+    return is_seen_all_round(_to_world(surface[0], volume.lattice), surface[1], centers)
 
 
 def _mesh(job: _Job, volume: TsdfVolume, surface: _Surface, pixel: float) -> tuple[Mesh, float]:

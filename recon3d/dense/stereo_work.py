@@ -8,12 +8,14 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from recon3d.core.seeds import derive, generator
+from recon3d.dense.hull_surface import with_hull_points
 from recon3d.dense.stereo_geometry import halved_cameras, pixel_maps
 from recon3d.dense.stereo_images import Sources, grey_pyramid, pack_sources, padded_reference
 from recon3d.dense.stereo_initial import first_planes
 from recon3d.dense.stereo_options import StereoOptions
 from recon3d.dense.stereo_patchmatch import Search
 from recon3d.dense.stereo_views import ViewPlan, plan_views
+from recon3d.dense.visual_hull import Silhouettes
 from recon3d.render.cameras import Cameras
 from recon3d.scene import Points
 
@@ -116,6 +118,8 @@ def prepare(
     may_help: Bool[np.ndarray, " n"] | None = None,
 ) -> Work:
     """Choose neighbours and build the pyramids."""
+    if masks is not None:
+        points = with_hull_points(points, cameras.pinhole(), Silhouettes(masks, cameras.pinhole()))
     plans = plan_views(cameras.pinhole(), points, options.n_sources, options.depth_margin, may_help)
     reduced = cameras.pinhole().limited(options.max_image_size)
     sizes = list(zip(reduced.width.tolist(), reduced.height.tolist(), strict=True))

@@ -27,18 +27,38 @@ def is_seen_all_round(
         faces: counter-clockwise seen from outside, ``[f,3]``.
         centers: camera centres, ``[n,3]``.
     """
-    if len(centers) < 3 or len(faces) == 0:
+    if len(faces) == 0 or not is_surrounded(vertices, centers):
+        return False
+    return _faces_all_ways(vertices, faces, _directions(vertices, centers)[1])
+
+
+def is_surrounded(vertices: Float[np.ndarray, "v 3"], centers: Float64[np.ndarray, "n 3"]) -> bool:
+    """Return whether cameras lie outside the box of some points, and leave no gap of 120 degrees around it.
+
+    Args:
+        vertices: the points, in the world of the cameras, ``[v,3]``.
+        centers: camera centres, ``[n,3]``.
+    """
+    if len(centers) < 3 or len(vertices) == 0:
         return False
     low, high = np.quantile(vertices, [_TRIM, 1 - _TRIM], axis=0)
     outside = ((centers < low) | (centers > high)).any(axis=1)
     if outside.mean() < _OUTSIDE:
         return False
-    away = centers - (low + high) / 2
-    away = away / np.linalg.norm(away, axis=1, keepdims=True)
-    axes = np.linalg.svd(away - away.mean(axis=0))[2]
+    away, axes = _directions(vertices, centers)
     angles = np.sort(np.degrees(np.arctan2(away @ axes[1], away @ axes[0])))
     gaps = np.diff(np.append(angles, angles[0] + 360.0))
-    return bool(gaps.max() <= _MAX_GAP_DEG and _faces_all_ways(vertices, faces, axes))
+    return bool(gaps.max() <= _MAX_GAP_DEG)
+
+
+def _directions(
+    vertices: Float[np.ndarray, "v 3"], centers: Float64[np.ndarray, "n 3"]
+) -> tuple[Float64[np.ndarray, "n 3"], Float64[np.ndarray, "3 3"]]:
+    """Return the directions towards the cameras, and the axes of their path, the last across it, as rows."""
+    low, high = np.quantile(vertices, [_TRIM, 1 - _TRIM], axis=0)
+    away = centers - (low + high) / 2
+    away = away / np.linalg.norm(away, axis=1, keepdims=True)
+    return away, np.linalg.svd(away - away.mean(axis=0))[2]
 
 
 def _faces_all_ways(

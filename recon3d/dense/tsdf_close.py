@@ -82,6 +82,21 @@ def closed_surface(
     _copy_known(volume, box, min_weight, field, fixed)
     _carve(volume.lattice, box, maps, min_views, field, fixed)
     field = (continued or continue_field)(field, fixed)
+    vertices, faces = surface_of_field(field)
+    return vertices + box.low, faces
+
+
+def surface_of_field(
+    field: Float32[np.ndarray, "x y z"],
+) -> tuple[Float64[np.ndarray, "v 3"], Int32[np.ndarray, "f 3"]]:
+    """Return where a field is 0; faces look to where it is positive.
+
+    Args:
+        field: values at the points of a grid, ``[x,y,z]``.
+
+    Returns:
+        Vertices in steps of the grid, ``[v,3]``, and faces, ``[f,3]``.
+    """
     everywhere = np.ones((CHUNK + 1,) * 3, np.bool_)
 
     def samples(chunk: Int32[np.ndarray, " 3"]) -> Field:
@@ -90,9 +105,8 @@ def closed_surface(
         values[tuple(slice(n) for n in part.shape)] = part
         return values, everywhere, everywhere
 
-    chunks = np.stack(np.meshgrid(*(np.arange(-(-n // CHUNK)) for n in box.size), indexing="ij"), -1)
-    vertices, faces = march(chunks.reshape(-1, 3).astype(np.int32), samples)
-    return vertices + box.low, faces
+    chunks = np.stack(np.meshgrid(*(np.arange(-(-n // CHUNK)) for n in field.shape), indexing="ij"), -1)
+    return march(chunks.reshape(-1, 3).astype(np.int32), samples)
 
 
 def _copy_known(
