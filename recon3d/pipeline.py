@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +22,14 @@ from recon3d.dense.fusion_options import FusionOptions
 from recon3d.dense.stereo_options import StereoOptions
 from recon3d.photos import Photo, PhotoOptions, PhotoSet, load_photos, read_thumbnails
 from recon3d.pipeline_images import Images, undistort
+from recon3d.pipeline_network import Engine, EngineOptions, FoundCameras, check_engine, find_cameras_by
 from recon3d.pipeline_output import WORK, check_out, default_out, remove_dense, remove_exports
 from recon3d.pipeline_work import Dense, DepthSource, Only, SplatsStart, Workspace
 from recon3d.plan import Plan, camera_seconds, make_plan
 from recon3d.plan_dense import Preset, check_memory, make_dense_plan, with_preset
 from recon3d.report import ReportInputs, write_report
 from recon3d.scene import Scene, View
-from recon3d.sfm.engine import CameraSearch, Tools, find_cameras, run_shown
+from recon3d.sfm.engine import CameraSearch, Tools, run_shown
 from recon3d.sfm.finish import Finished, load_finished
 from recon3d.sfm.options import SfmOptions
 from recon3d.sfm.scale import ScaleOptions, check_scale
@@ -49,14 +50,21 @@ class ReconstructOptions:
         photos: which photos are read.
         sfm: how cameras are found.
         scale: where metres come from.
-        engine: ``sfm`` is classical structure from motion, and what ``auto`` takes.
+        engine: ``sfm`` is classical structure from motion; ``lite3r`` a network that sees all photos at once; ``auto``
+            takes SfM, and asks the network only for photos that SfM cannot place.
+        model: network for ``lite3r`` and ``auto``: ``recon3d-small``, ``da3-small``, ``da3-base``, ``da3-large``,
+            ``vggt-1b`` and others; ``recon3d weights list`` shows them.
+        checkpoint: file with its weights; default: bundled or fetched ones.
+        dense_attention: compute every attention of the network in full, instead of Lite3R's sparse linear attention.
+        refine: adjust the cameras of ``lite3r`` to the photos' features; kept where that fits better and is verified.
         keep_gauge: keep the mapper's frame instead of levelling the scene.
         only: stop early: ``cameras`` with sparse points, ``points`` with depth maps, ``splats``, or ``mesh`` without
             splats; default: everything.
         preset: time against splats, depth and mesh, never against cameras: ``draft``, ``standard`` or ``high``. It
             chooses ``stereo`` and ``splats`` where they are not given; ``recon3d.splats.preset(name)`` returns its
             splat options, to change one of them.
-        depth: depth maps by multi-view ``stereo``, or from the ``splats``.
+        depth: depth maps by multi-view ``stereo``, from the ``splats``, or those of the ``network``; default: stereo,
+            but the network's with ``lite3r`` unless its cameras were refined.
         splats_start: points that splats start from: ``sparse``, or the ``dense`` ones of the optimised photos.
         relightable: estimate materials and light as well, and write splats and a mesh that can be relit; it needs the
             mesh.
@@ -71,17 +79,22 @@ class ReconstructOptions:
         quiet: show no progress.
 
     Raises:
-        UsageError: ``relightable`` with an ``only`` that makes no mesh.
+        UsageError: ``relightable`` with an ``only`` that makes no mesh; a network's depth or its refinement without
+            ``lite3r``.
     """
 
     photos: PhotoOptions = field(default_factory=PhotoOptions)
     sfm: SfmOptions = field(default_factory=SfmOptions)
     scale: ScaleOptions = field(default_factory=ScaleOptions)
-    engine: Literal["auto", "sfm"] = "auto"
+    engine: Engine = "auto"
+    model: str = "recon3d-small"
+    checkpoint: Path | None = None
+    dense_attention: bool = False
+    refine: bool = False
     keep_gauge: bool = False
     only: Only | None = None
     preset: Preset = "standard"
-    depth: DepthSource = "stereo"
+    depth: DepthSource | None = None
     splats_start: SplatsStart = "sparse"
     relightable: bool = False
     stereo: StereoOptions | None = None
@@ -97,6 +110,13 @@ class ReconstructOptions:
         if self.relightable and self.only not in (None, "mesh"):
             fix = "leave --only away, or use --only mesh"
             raise UsageError("--relightable needs the mesh", got=f"--only {self.only}", fix=fix)
+        if self.depth == "network" and self.engine != "lite3r":
+            raise UsageError("--depth network needs --engine lite3r", got=f"--engine {self.engine}")
+        self.engine_options()
+
+    def engine_options(self) -> EngineOptions:
+        """Return which engine finds the cameras, and which network it asks."""
+        return EngineOptions(self.engine, self.model, self.checkpoint, self.dense_attention, self.refine)
 
 
 def reconstruct(
@@ -151,12 +171,13 @@ class _Run:
 
     def execute(self, source: str | Path | Sequence[str | Path]) -> Scene:
         """Run all stages."""
+        check_engine(self.options.engine_options())
         if self.options.only != "cameras":
             check_memory(self.budget)
         remove_leftovers(self.folder)
         photos = self.read_photos(source)
         searched = [photo for photo in photos.photos if photo.duplicate_of is None]
-        if len(searched) < 2:
+        if len(searched) < (1 if self.options.engine == "lite3r" else 2):
             raise InputError(
                 "at least two different photos are needed",
                 got=f"{len(searched)} usable of {len(photos.photos) + len(photos.rejected)} files",
@@ -166,11 +187,11 @@ class _Run:
         plan = make_plan(searched, self.options.sfm, self.camera_budget(), self.store, self.options.max_memory)
         sfm = replace(self.options.sfm, max_image_size=plan.max_image_size, pairs=plan.pairs)
         tools = Tools(self.store, self.workers(plan), self.progress, self.options.photos.max_pixels)
-        search = find_cameras(searched, sfm, tools, photos.known_poses)
-        self.work.seconds.update(search.seconds)
-        if not search.verdict.trusted or search.model is None:
-            self.refuse(photos, searched, search, plan)
-        return self.finish(photos, searched, search, tools, plan)
+        found = find_cameras_by(self.options.engine_options(), photos, searched, sfm, tools, self.budget)
+        self.work.seconds.update(found.search.seconds)
+        if not found.search.verdict.trusted or found.search.model is None:
+            self.refuse(photos, searched, found.search, plan)
+        return self.finish(photos, searched, found, tools, plan)
 
     def camera_budget(self) -> Budget:
         """Return the budget of the cameras: half of the time where more is to follow."""
@@ -208,18 +229,19 @@ class _Run:
         )
 
     def finish(
-        self, photos: PhotoSet, searched: Sequence[Photo], search: CameraSearch, tools: Tools, plan: Plan
+        self, photos: PhotoSet, searched: Sequence[Photo], found: FoundCameras, tools: Tools, plan: Plan
     ) -> Scene:
         """Finish the verified model and write everything."""
+        search = found.search
         done = self.finish_model(photos, searched, search, tools)
         views = make_views(photos, search, searched, trusted=True)
         scene = assemble(photos, searched, views, done)
         images = undistort(self.work, photos, scene, tools, search.key)
         seconds = camera_seconds(searched, plan, self.budget.n_threads)
-        dense = self.dense(photos, scene, images, seconds)
-        notes = [*search.lost, *search.description["notes"], *crop_notes(search, searched)]
+        dense = self.dense(photos, scene, images, seconds, found)
+        notes = [*search.lost, *search.description["notes"], *crop_notes(search, searched), *found.notes]
         warnings = [*plan.notes, *notes, *search.verdict.warnings, *done.warnings, *dense.notes]
-        checks = failed_checks(scene, len(photos.photos))
+        checks = [*failed_checks(scene, len(photos.photos), found.source), *found.checks]
         cameras = {"verification": dict(search.verdict.metrics), "lens": dict(search.description), **done.metrics}
         scene = replace(
             scene,
@@ -239,7 +261,9 @@ class _Run:
             # The report is not listed: it carries timings, so its hash would differ in every run.
             return scene.save(self.folder, [*images.paths, *dense.files])
 
-    def dense(self, photos: PhotoSet, scene: Scene, images: Images, camera_seconds: float) -> Dense:
+    def dense(
+        self, photos: PhotoSet, scene: Scene, images: Images, camera_seconds: float, found: FoundCameras
+    ) -> Dense:
         """Run the stages after the cameras, up to where the user wants them to stop."""
         options = self.options
         if options.only == "cameras":
@@ -256,12 +280,13 @@ class _Run:
         plan = make_dense_plan(sizes, wanted, self.budget, self.store, options.max_memory, camera_seconds)
         settings = DenseSettings(
             options.only,
-            options.depth,
+            options.depth or found.source,
             options.splats_start,
             plan.options,
             plan.max_memory_bytes,
             options.photos.max_pixels,
             options.relight if options.relightable else None,
+            found.depth,
         )
         stages = DenseStages(self.work, scene, images, originals, settings)
         stages.execute()
@@ -367,13 +392,19 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def failed_checks(scene: Scene, n_usable: int) -> list[str]:
-    """Return what a written result falls short in (exit code 7)."""
+def failed_checks(scene: Scene, n_usable: int, source: DepthSource = "stereo") -> list[str]:
+    """Return what a written result falls short in (exit code 7).
+
+    Args:
+        scene: the result.
+        n_usable: photos that could have been placed.
+        source: ``network`` where the points are those of depth maps, whose errors are no test of the cameras.
+    """
     found = []
     if len(scene.registered) < MIN_PLACED * n_usable:
         found.append(f"only {len(scene.registered)} of {n_usable} usable photos could be placed")
     error = scene.points.mean_error_px
-    if error > MAX_MEAN_ERROR_PX:
+    if error > MAX_MEAN_ERROR_PX and source != "network":
         found.append(f"the mean reprojection error of {error:.1f} px is above {MAX_MEAN_ERROR_PX:g} px")
     return found
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
+from recon3d.core.errors import UsageError
 from recon3d.core.files import atomic_path
 from recon3d.core.kernels import threads
 from recon3d.core.stages import StageResult
@@ -21,6 +22,7 @@ from recon3d.dense.points_fusion import PointOptions, fuse_points
 from recon3d.dense.splat_depth import splat_depth
 from recon3d.dense.stereo import estimate_depth
 from recon3d.dense.types import DepthMap
+from recon3d.feedforward.engine.depth import NetworkDepth
 from recon3d.photos.decode import read_mask
 from recon3d.pipeline_images import Images
 from recon3d.pipeline_memory import check_stereo_memory, coarser_voxels, splat_photo_size
@@ -63,6 +65,7 @@ class DenseSettings:
         max_memory_bytes: memory to plan for.
         max_pixels: cap for decoding.
         relight: how materials and light are estimated from the mesh; None = not at all.
+        network: depth maps of a network, for ``depth="network"``.
     """
 
     only: Only | None
@@ -72,6 +75,7 @@ class DenseSettings:
     max_memory_bytes: int
     max_pixels: int
     relight: RelightOptions | None = None
+    network: NetworkDepth | None = None
 
     def wants(self, part: str) -> bool:
         """Return whether a part is made: ``depth``, ``splats``, ``mesh`` or ``relight``."""
@@ -112,7 +116,7 @@ class DenseStages:
         by_splats = self.settings.depth == "splats"
         with threads(self.work.n_threads):
             if self.settings.wants("depth") and not by_splats:
-                self.done["depth"] = self.stereo()
+                self.done["depth"] = self.depth_of_network() if self.settings.depth == "network" else self.stereo()
             if self.settings.wants("splats"):
                 self.done["splats"] = self.splats()
             if self.settings.wants("depth") and by_splats:
@@ -166,6 +170,21 @@ class DenseStages:
 
         inputs = {**self.inputs, "stereo": asdict(options), "may_help": self.optimised.tolist()}
         return self.work.stage("depth", inputs, build)
+
+    def depth_of_network(self) -> StageResult:
+        """Depth maps and dense points that a network saw."""
+        network = self.settings.network
+        if network is None:
+            raise UsageError("there are no depth maps of a network", fix="use --engine lite3r")
+        size = min(network.size, self.settings.options.stereo.max_image_size)
+
+        def build(folder: Path) -> dict[str, Any]:
+            photos = self.sized(size)
+            maps = network.maps(self.scene, self.keys, photos.cameras)
+            return self._keep_depth(folder, maps, photos, {"source": "network"})
+
+        world = {"world": self.scene.world_from_sfm.tolist(), "poses": self.cameras.cam_from_world.tolist()}
+        return self.work.stage("depth", {**self.inputs, "network": network.key, "size": size, **world}, build)
 
     def depth_of_splats(self) -> StageResult:
         """Depth maps and dense points from the splats."""

@@ -43,6 +43,7 @@ N_PREVIEWS = 4
 N_FRAMES = 36
 SIDE_PX = 640
 TURN_DEGREES = 120
+DEPTH_SOURCES = {"stereo": "multi-view stereo", "splats": "the splats", "network": "the network"}
 
 
 def dense_results(stages: DenseStages) -> DenseResults:
@@ -99,7 +100,7 @@ def _depth(stages: DenseStages, stage: StageResult) -> DepthSummary:
     coverage = stage.value["metrics"]["coverage"]
     chosen = sorted({*np.linspace(0, len(stages.keys) - 1, N_PREVIEWS).round().astype(int).tolist()})
     previews: Sequence[DepthPreview] = [_preview(stages, stage, row) for row in chosen]
-    source = "multi-view stereo" if stage.value["metrics"]["source"] == "stereo" else "the splats"
+    source = DEPTH_SOURCES[stage.value["metrics"]["source"]]
     mean = float(np.mean(list(coverage.values())))
     return DepthSummary(source, len(coverage), mean, stage.seconds, previews)
 

@@ -15,7 +15,7 @@ from recon3d.core.stages import StageResult, StageStore
 from recon3d.report.inputs import DenseResults
 
 Only = Literal["cameras", "points", "splats", "mesh"]
-DepthSource = Literal["stereo", "splats"]
+DepthSource = Literal["stereo", "splats", "network"]
 MANIFEST = "scene.json"
 SplatsStart = Literal["sparse", "dense"]
 

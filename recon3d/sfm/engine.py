@@ -131,6 +131,32 @@ def _attempt(
     photos: Sequence[Photo], options: SfmOptions, tools: Tools, known_poses: Path | None, rich: bool
 ) -> CameraSearch:
     suffix = "-rich" if rich else ""
+    capture, features, matches = match_photos(photos, options, tools, rich=rich)
+    group = list(capture.group)
+    models = _models(photos, capture, options, tools, (matches.key, f"cameras{suffix}"), known_poses)
+    posed = known_poses is not None
+    search = _judged(capture, [(capture, models)], rich, posed, options.exact_poses)
+    if options.intrinsics == "auto" and search.description.get("unshared_groups"):
+        split = replace(capture, group=split_groups(group, search.description["unshared_groups"]))
+        more = _models(photos, split, options, tools, (matches.key, f"cameras{suffix}-split"), known_poses)
+        search = _judged(capture, [(capture, models), (split, more)], rich, posed, options.exact_poses)
+    seconds = {stage.folder.name: stage.seconds for stage in (features, matches)}
+    failed = {int(i): str(reason) for i, reason in features.value["failed"]}
+    return replace(search, tried=tried_pairs(matches), failed=failed, seconds={**seconds, **search.seconds})
+
+
+def match_photos(
+    photos: Sequence[Photo], options: SfmOptions, tools: Tools, *, rich: bool = False
+) -> tuple[Capture, StageResult, StageResult]:
+    """Find features in photos and match them; return what mappers are given, and the two stages.
+
+    Args:
+        photos: the photos, without duplicates, sorted by key.
+        options: how.
+        tools: stages, workers, progress.
+        rich: use the richer, slower features.
+    """
+    suffix = "-rich" if rich else ""
     features = _features(photos, options, tools, rich, f"features{suffix}")
     files = [str(features.folder / f"{i:06d}.npz") for i in range(len(photos))]
     cameras = start_cameras(photos, options.calibration)
@@ -145,17 +171,12 @@ def _attempt(
         principal_point=options.principal_point,
         calibration=options.calibration,
     )
-    models = _models(photos, capture, options, tools, (matches.key, f"cameras{suffix}"), known_poses)
-    posed = known_poses is not None
-    search = _judged(capture, [(capture, models)], rich, posed, options.exact_poses)
-    if options.intrinsics == "auto" and search.description.get("unshared_groups"):
-        split = replace(capture, group=split_groups(group, search.description["unshared_groups"]))
-        more = _models(photos, split, options, tools, (matches.key, f"cameras{suffix}-split"), known_poses)
-        search = _judged(capture, [(capture, models), (split, more)], rich, posed, options.exact_poses)
-    seconds = {stage.folder.name: stage.seconds for stage in (features, matches)}
-    tried = tuple((first, second) for first, second in matches.value["pairs"])
-    failed = {int(i): str(reason) for i, reason in features.value["failed"]}
-    return replace(search, tried=tried, failed=failed, seconds={**seconds, **search.seconds})
+    return capture, features, matches
+
+
+def tried_pairs(matches: StageResult) -> tuple[tuple[int, int], ...]:
+    """Return all pairs of photos that the stage of :func:`match_photos` matched."""
+    return tuple((first, second) for first, second in matches.value["pairs"])
 
 
 def start_cameras(photos: Sequence[Photo], calibration: str | None) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from recon3d.sfm.undistort import pinhole_twins
 # Residuals of one photo are correlated, so that the formal sigmas are too small: by this factor on the photo sets whose
 # cameras a laser or a gantry measured.
 INFLATION = 2.0
+METRIC_NETWORK = "the network, which was trained on metres; no interval is known"
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +84,39 @@ def finish_task(
         Metrics, scale and warnings, JSON-ready; :func:`load_finished` reads the whole.
     """
     mapped = load_mapped(Path(model))
+    if mapped.mapper == "network":  # no adjustment: its points have colours and sigmas, and its poses have none
+        mapped = with_errors(without_photos(mapped, drop)) if drop else mapped
+        state, metrics = _State(mapped, np.full((len(mapped.photo), 6), np.nan), np.eye(4)), dict[str, Any]()
+    else:
+        state, metrics = _measured(mapped, description, drop, features, calibration)
+    unit = 1.0
+    if not keep_gauge:
+        levelled = level(state.mapped.cameras, state.mapped.points, seed)
+        state = state.moved(levelled.new_from_old)
+        unit = float(np.cbrt(np.linalg.det(levelled.new_from_old[:3, :3])))
+        metrics["level"] = {"method": levelled.method, **levelled.metrics}
+    # GPS turns the world to the map, which a kept frame must not be.
+    wanted = replace(ScaleOptions(**scale), gps="off") if keep_gauge else ScaleOptions(**scale)
+    registered = [keys[photo] for photo in state.mapped.photo]
+    positions = [None if gps[photo] is None else tuple(gps[photo] or ()) for photo in state.mapped.photo]
+    found = estimate_scale(
+        state.mapped.cameras, registered, state.mapped.points, state.pose_sigma, positions, wanted, keys
+    )
+    if found.scale.kind == "relative" and description.get("metric"):  # the mapper's own unit is one metre
+        found = replace(found, new_from_old=np.diag([1 / unit] * 3 + [1.0]), scale=Scale("metric", METRIC_NETWORK))
+    state = state.moved(found.new_from_old)
+    metrics["scale"] = dict(found.metrics)
+    return _write(Path(target), state, found.scale, metrics, found.warnings)
+
+
+def _measured(
+    mapped: Mapped,
+    description: Mapping[str, Any],
+    drop: Sequence[int],
+    features: Sequence[str],
+    calibration: str | None,
+) -> tuple[_State, dict[str, Any]]:
+    """Return an adjusted model without the photos to drop, with its colours and uncertainties, and its numbers."""
     if drop:
         mapped = without_photos(mapped, drop)
         mapped, _ = adjust_mapped(mapped, make_priors(assumptions_of(description, mapped, calibration)), tolerance=1e-6)
@@ -90,22 +124,8 @@ def finish_task(
     mapped = replace(mapped, points=coloured(mapped, features))
     sigma = uncertainties(mapped, assumptions_of(description, mapped, calibration))
     mapped = replace(mapped, points=replace(mapped.points, sigma=sigma.point_sigma))
-    metrics: dict[str, Any] = {"noise_px": sigma.noise_px, "redundancy": sigma.redundancy}
-    state = _State(mapped, sigma.pose_sigma, np.eye(4))
-    if not keep_gauge:
-        levelled = level(mapped.cameras, mapped.points, seed)
-        state = state.moved(levelled.new_from_old)
-        metrics["level"] = {"method": levelled.method, **levelled.metrics}
-    # GPS turns the world to the map, which a kept frame must not be.
-    wanted = replace(ScaleOptions(**scale), gps="off") if keep_gauge else ScaleOptions(**scale)
-    registered = [keys[photo] for photo in mapped.photo]
-    positions = [None if gps[photo] is None else tuple(gps[photo] or ()) for photo in mapped.photo]
-    found = estimate_scale(
-        state.mapped.cameras, registered, state.mapped.points, state.pose_sigma, positions, wanted, keys
-    )
-    state = state.moved(found.new_from_old)
-    metrics["scale"] = dict(found.metrics)
-    return _write(Path(target), state, found.scale, metrics, found.warnings)
+    numbers: dict[str, Any] = {"noise_px": sigma.noise_px, "redundancy": sigma.redundancy}
+    return _State(mapped, sigma.pose_sigma, np.eye(4)), numbers
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,10 +25,16 @@ from recon3d.sfm.types import Mapped
 
 MIN_ANGLE_DEG = 1.5
 MAX_SIGMAS = 4.0
+ROUGH = (0.05, 0.02, 0.007)  # of the longer side of a photo: errors that cameras of a network may have
 
 
 def retriangulate(
-    mapped: Mapped, database: Path, n_photos: int, seed: int, min_angle_deg: float = MIN_ANGLE_DEG
+    mapped: Mapped,
+    database: Path,
+    n_photos: int,
+    seed: int,
+    min_angle_deg: float = MIN_ANGLE_DEG,
+    max_error_px: float | None = None,
 ) -> Mapped:
     """Triangulate all matches anew with the cameras as they are.
 
@@ -38,15 +44,46 @@ def retriangulate(
         n_photos: photos in the capture.
         seed: seed of the triangulation.
         min_angle_deg: smallest triangulation angle.
+        max_error_px: largest reprojection error, for cameras that are only roughly right; None = COLMAP's limits.
     """
     import pycolmap
 
     model = _to_reconstruction(mapped, database)
     options = mapper_options(n_photos, seed, calibrated=True)
     options.triangulation.min_angle = options.mapper.filter_min_tri_angle = min_angle_deg
+    if max_error_px is not None:
+        _loosen(options, max_error_px, float(np.median(mapped.cameras.K[:, 0, 0])))
     done = pycolmap.triangulate_points(model, database, database.parent, database.parent, True, options, False)
     again = to_mapped(done, mapped.mapper)
     return replace(mapped, points=again.points)
+
+
+def _loosen(options: Any, max_error_px: float, focal_px: float) -> None:
+    """Let a triangulation accept larger errors."""
+    angle = float(np.degrees(max_error_px / focal_px))
+    for name in ("create_max_angle_error", "continue_max_angle_error", "re_max_angle_error"):
+        setattr(options.triangulation, name, max(angle, getattr(options.triangulation, name)))
+    options.triangulation.merge_max_reproj_error = options.triangulation.complete_max_reproj_error = max_error_px
+    options.mapper.filter_max_reproj_error = max_error_px
+
+
+def approach(mapped: Mapped, assumed: Assumptions, database: Path, n_photos: int, seed: int) -> Mapped:
+    """Bring cameras that are only roughly right so near that :func:`refine` can start: wide limits, then narrower ones.
+
+    Args:
+        mapped: the cameras; points are replaced.
+        assumed: what is known of its camera groups, in ascending order of their numbers.
+        database: the COLMAP database of the capture.
+        n_photos: photos in the capture.
+        seed: seed of the triangulation.
+    """
+    side = float(np.median(assumed.long_side))
+    for share in ROUGH:
+        tried = retriangulate(mapped, database, n_photos, seed, max_error_px=share * side)
+        if not len(tried.points):
+            break
+        mapped, _ = adjust_mapped(tried, make_priors(assumed), tolerance=1e-3)
+    return mapped
 
 
 def _to_reconstruction(mapped: Mapped, database: Path) -> Any:

@@ -18,7 +18,7 @@ from recon3d.sfm.intrinsics import Assumptions, assume
 from recon3d.sfm.mapping import build_database, load_mapped, run_mapper, save_mapped
 from recon3d.sfm.matching import load_pairs
 from recon3d.sfm.options import parse_calibration
-from recon3d.sfm.refine import Refined, refine, triangulated
+from recon3d.sfm.refine import Refined, approach, refine, triangulated
 from recon3d.sfm.types import Mapped
 
 MAX_MODELS = 3  # of one mapper that are refined and verified
@@ -81,7 +81,9 @@ def solve_task(capture: Mapping[str, Any], mapper: Any, target: str) -> dict[str
     return {"models": described}
 
 
-def known_poses_task(capture: Mapping[str, Any], poses: str, target: str, exact: bool = False) -> dict[str, Any]:
+def known_poses_task(
+    capture: Mapping[str, Any], poses: str, target: str, exact: bool = False, rough: bool = False
+) -> dict[str, Any]:
     """Triangulate and refine photos whose poses are known, and put the result back into their frame (a worker task).
 
     Args:
@@ -89,6 +91,7 @@ def known_poses_task(capture: Mapping[str, Any], poses: str, target: str, exact:
         poses: ``.npz`` of a model without points, as ``save_mapped`` writes it.
         target: folder for the model.
         exact: the cameras are kept as they are.
+        rough: they are only roughly right, such as those of a network.
 
     Returns:
         As :func:`solve_task`.
@@ -97,7 +100,8 @@ def known_poses_task(capture: Mapping[str, Any], poses: str, target: str, exact:
     given, folder = Capture.from_json(capture), Path(target)
     known = with_calibration(load_mapped(Path(poses)), given.calibration)
     with _database(given, folder) as database:
-        description = _refined(known, given, database, folder / "0.npz", known.cameras, exact)
+        start = approach(known, _assumed(known, given), database, len(given.features), given.seed) if rough else known
+        description = _refined(start, given, database, folder / "0.npz", known.cameras, exact)
     return {"models": [description]}
 
 
@@ -134,9 +138,7 @@ def _refined(
     exact: bool = False,
 ) -> dict[str, Any]:
     """Refine one model, write it and describe it."""
-    _, group = np.unique(mapped.camera_group, return_inverse=True)
-    calibration = None if given.calibration is None else parse_calibration(given.calibration)
-    assumed = assume(mapped.cameras, group, given.focal_px()[mapped.photo], calibration)
+    assumed = _assumed(mapped, given)
     n_photos = len(given.features)
     if exact:
         refined = triangulated(mapped, assumed, database, n_photos, given.seed)
@@ -146,6 +148,12 @@ def _refined(
     model = refined.mapped if anchor is None or exact else _anchored(refined.mapped, anchor)
     save_mapped(target, model)
     return {"file": target.name, "notes": list(refined.notes), **describe(refined)}
+
+
+def _assumed(mapped: Mapped, given: Capture) -> Assumptions:
+    _, group = np.unique(mapped.camera_group, return_inverse=True)
+    calibration = None if given.calibration is None else parse_calibration(given.calibration)
+    return assume(mapped.cameras, group, given.focal_px()[mapped.photo], calibration)
 
 
 def describe(refined: Refined) -> dict[str, Any]:

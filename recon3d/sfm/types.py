@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64
 from recon3d.render.cameras import Cameras
 from recon3d.scene import Points
 
-MapperName = Literal["incremental", "global", "known"]
+MapperName = Literal["incremental", "global", "known", "network"]
 
 
 @dataclass(frozen=True, eq=False)

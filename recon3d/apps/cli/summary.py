@@ -8,6 +8,7 @@ from typing import Any
 from recon3d.scene import Scene
 
 BELOW_CHECKS = 7
+_DEPTH_SOURCES = {"stereo": "multi-view stereo", "splats": "the splats", "network": "the network"}
 
 
 def summary_json(scene: Scene) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def dense_rows(metrics: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "depth" in metrics:
         coverage = list(metrics["depth"]["coverage"].values())
         share = 100 * sum(coverage) / max(len(coverage), 1)
-        source = "multi-view stereo" if metrics["depth"]["source"] == "stereo" else "the splats"
+        source = _DEPTH_SOURCES[metrics["depth"]["source"]]
         points = f"{metrics['depth']['n_points']:,} dense points"
         yield "depth", f"{len(coverage)} maps by {source}, {share:.0f} % of the pixels, {points}"
     if "splats" in metrics:

@@ -1,0 +1,140 @@
+"""Cameras of a run by the engine that was asked for: classical, a feed-forward network, or one helping the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from recon3d.core.budget import Budget
+from recon3d.core.errors import ResourceError, UsageError
+from recon3d.photos import Photo, PhotoSet
+from recon3d.pipeline_work import DepthSource
+from recon3d.plan_dense import BASE_BYTES
+from recon3d.sfm.engine import CameraSearch, Tools, find_cameras
+from recon3d.sfm.options import SfmOptions
+
+if TYPE_CHECKING:
+    from recon3d.feedforward.engine.depth import NetworkDepth
+    from recon3d.feedforward.engine.photographs import Means
+
+Engine = Literal["auto", "sfm", "lite3r"]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """Which engine finds the cameras, and which network it asks.
+
+    Args:
+        engine: classical, a network, or classical with a network for what is left.
+        model: name of the network.
+        checkpoint: file of its weights; None = those that are stored here.
+        dense_attention: compute every attention in full.
+        refine: adjust the network's cameras to the photos' features.
+    """
+
+    engine: Engine
+    model: str
+    checkpoint: Path | None
+    dense_attention: bool
+    refine: bool
+
+    def __post_init__(self) -> None:
+        if self.refine and self.engine != "lite3r":
+            raise UsageError("--refine adjusts the cameras of a network", got=f"--engine {self.engine}")
+
+
+@dataclass(frozen=True, eq=False)
+class FoundCameras:
+    """What an engine found.
+
+    Args:
+        search: the cameras with their verdict.
+        depth: depth maps of a network; None where none was asked for all photos.
+        source: where the depth maps of the scene come from when nothing else is said: those of the network, unless the
+            cameras were adjusted to the photos well enough for stereo.
+        checks: what the cameras fall short in.
+        metrics: numbers, JSON-ready.
+        notes: what the user should know, in plain words.
+        remarks: what to say of single photos, by index.
+    """
+
+    search: CameraSearch
+    depth: NetworkDepth | None = None
+    source: DepthSource = "stereo"
+    checks: tuple[str, ...] = ()
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    remarks: Mapping[int, str] = field(default_factory=dict)
+
+
+def check_engine(options: EngineOptions) -> None:
+    """Refuse a network that is not there, before anything is computed.
+
+    Raises:
+        UsageError: the model or the file is unknown.
+        DependencyError: its weights are not stored here.
+    """
+    if options.engine == "lite3r":
+        from recon3d.feedforward.engine.network import choose_weights
+
+        choose_weights(options.model, options.checkpoint)
+
+
+def find_cameras_by(
+    options: EngineOptions, photos: PhotoSet, searched: Sequence[Photo], sfm: SfmOptions, tools: Tools, budget: Budget
+) -> FoundCameras:
+    """Find the cameras of photos.
+
+    Args:
+        options: which engine.
+        photos: all usable photos.
+        searched: those without duplicates, sorted by key.
+        sfm: how features are found and cameras searched.
+        tools: stages, workers, progress.
+        budget: memory and threads.
+
+    Raises:
+        UsageError: known poses are given, and a network is to find them.
+        ResourceError: the memory does not suffice.
+        DependencyError: the weights are missing.
+    """
+    if options.engine == "lite3r":
+        if photos.known_poses is not None:
+            raise UsageError("known poses need no network", got="--engine lite3r", fix="leave --engine away")
+        return _by_network(options, searched, sfm, tools, budget)
+    return FoundCameras(find_cameras(searched, sfm, tools, photos.known_poses))
+
+
+def _by_network(
+    options: EngineOptions, searched: Sequence[Photo], sfm: SfmOptions, tools: Tools, budget: Budget
+) -> FoundCameras:
+    from recon3d.feedforward.engine.search import find_network_cameras  # loads torch
+
+    found = find_network_cameras(searched, means_of(options, budget), sfm, tools, refine=options.refine)
+    source: DepthSource = "stereo" if found.refined else "network"
+    return FoundCameras(found.search, found.depth, source, found.checks, found.metrics, found.notes)
+
+
+def means_of(options: EngineOptions, budget: Budget) -> Means:
+    """Return which network is asked, and what it may use.
+
+    Raises:
+        UsageError: the model or the file is unknown.
+        DependencyError: its weights are not stored here.
+        ResourceError: not even Python and torch fit into the memory.
+    """
+    from recon3d.feedforward.engine.network import choose_weights
+    from recon3d.feedforward.engine.photographs import Means
+
+    free = budget.max_memory_bytes - BASE_BYTES
+    if free <= 0:
+        raise ResourceError(
+            "too little memory for a network",
+            got=f"{budget.max_memory_bytes / 2**30:.2f} GiB",
+            expected=f"more than {BASE_BYTES / 2**30:.2f} GiB",
+            fix="close other programs or raise --max-memory",
+        )
+    weights = choose_weights(options.model, options.checkpoint, dense_attention=options.dense_attention)
+    return Means(weights, free, budget.n_threads)
