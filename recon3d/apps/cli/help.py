@@ -120,9 +120,11 @@ def _rows(kind: Any, prefix: str, group: str = "") -> Iterator[_Row]:
 
 
 def _flag(prefix: str, name: str, hint: Any) -> str:
-    """Return the name of an option without its dashes: its first alias where it has one."""
-    aliases = (alias for extra in getattr(hint, "__metadata__", ()) for alias in getattr(extra, "aliases", None) or ())
-    return next(aliases, prefix + name.replace("_", "-")).removeprefix("--")
+    """Return the name of an option without its dashes: its first alias, or another name that was given to it."""
+    extras = getattr(hint, "__metadata__", ())
+    aliases = (alias for extra in extras for alias in getattr(extra, "aliases", None) or ())
+    names = (prefix + extra.name for extra in extras if getattr(extra, "name", None))
+    return next(aliases, next(names, prefix + name.replace("_", "-"))).removeprefix("--")
 
 
 def _inherited(kind: Any) -> set[str]:

@@ -47,11 +47,12 @@ COMMANDS = {
     "info": Entry("recon3d.apps.cli.info", "Info", "say what an output folder, model or point file holds"),
     "export": Entry("recon3d.apps.cli.export", "Export", "write an output folder in another format"),
     "evaluate": Entry("recon3d.apps.cli.evaluate", "Evaluate", "compare cameras, depth and surfaces with ground truth"),
+    "weights": Entry("recon3d.apps.cli.weights", "Weights", "list, fetch and check the weights of the networks"),
     "doctor": Entry("recon3d.apps.cli.doctor", "Doctor", "say what this machine offers and what is missing"),
 }
 _EXIT_CODES = """\
 exit codes: 0 done, 2 wrong usage, 3 unreadable input, 4 refused: no model that can be trusted,
-  5 missing dependency, 6 out of memory, time or disk, 7 written but below its own checks,
+  5 missing dependency or weights, 6 out of memory, time or disk, 7 written but below its own checks,
   130 interrupted (the same command resumes)"""
 
 
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        resumes = words[:1] == ["reconstruct"]
+        resumes = words[:1] == ["reconstruct"] or words[:2] == ["weights", "fetch"]
         _complain("interrupted; resumable: run the same command again" if resumes else "interrupted")
         return INTERRUPTED
     except BrokenPipeError:
