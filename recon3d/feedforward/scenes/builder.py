@@ -68,6 +68,11 @@ class Builder:
         shift = self.rng.uniform(-50.0, 50.0, 3)
         self._columns[kind].append(np.concatenate([frame.ravel(), size, [extra], material.row(shift)]))
 
+    @property
+    def n_shapes(self) -> int:
+        """Number of shapes so far."""
+        return sum(len(columns) for columns in self._columns.values())
+
     def holed(self, kind: str) -> None:
         """Let the shape of this kind that was added last have the holes."""
         self._holed = kind, len(self._columns[kind]) - 1
@@ -90,13 +95,29 @@ class Builder:
         Args:
             points: in the world.
         """
-        result = np.full(len(points), np.inf)
+        result = np.full(len(points), np.inf) if self.heights is None else points[:, 2] - self.height(points)
         for kind, columns in self._columns.items():
             for column in columns:
                 frame, size = column[:12].reshape(3, 4), column[12:15]
                 local = (points @ frame[:, :3].T + frame[:, 3]) * size
                 result = np.minimum(result, _bound(kind, local, size, is_open=bool(column[15] > 0)))
         return result
+
+    def height(self, points: Float64[np.ndarray, "n _k"]) -> Float64[np.ndarray, " n"]:
+        """Return the height of the height field.
+
+        Args:
+            points: x and y in the first two columns.
+        """
+        if self.heights is None:
+            return np.zeros(len(points))
+        scale = (len(self.heights) - 1) / (2.0 * self.extent)
+        place = np.clip((points[:, :2] + self.extent) * scale, 0.0, len(self.heights) - 1.001)
+        x, y = np.floor(place).astype(int).T
+        right, down = (place - np.floor(place)).T
+        rows = [self.heights[y + k, x] * (1.0 - right) + self.heights[y + k, x + 1] * right for k in range(2)]
+        height: Float64[np.ndarray, " n"] = rows[0] * (1.0 - down) + rows[1] * down
+        return height
 
     def finish(self) -> World:
         """Return the world, on the CPU."""

@@ -37,7 +37,7 @@ def nearest(world: World, origins: Float[Tensor, "v 3 _o"], directions: Float[Te
     """
     distance, column = distances(world, origins, directions).min(1)
     if world.heights is not None:
-        ground = height_field.distance(world.heights, world.extent, origins, directions, limit=distance)
+        ground = height_field.distance(world.heights, world.extent, origins, directions)
         column = torch.where(ground < distance, world.table.shape[2] - 1, column)
         distance = torch.minimum(distance, ground)
     return Hits(distance, column)

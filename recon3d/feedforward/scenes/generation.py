@@ -33,9 +33,9 @@ class _Plan(NamedTuple):
 class _Rendered(NamedTuple):
     """One batch of views."""
 
-    linear: Float32[Tensor, "v 3 h w"]
-    depth_z: Float32[Tensor, "v h w"]
-    normals: Float32[Tensor, "v h w 3"]
+    linear: Float32[Tensor, "v 3 *hw"]
+    depth_z: Float32[Tensor, "v *hw"]
+    normals: Float32[Tensor, "v *k"]
 
 
 def generate_views(
@@ -85,8 +85,7 @@ def _plan(rng: np.random.Generator, options: SceneOptions, n_views: int) -> _Pla
 def _photos(plan: _Plan, options: SceneOptions, device: torch.device) -> TrueViews:
     pose, K = (torch.from_numpy(value.astype(np.float32)).to(device) for value in plan.cameras)
     world = plan.world.to(device)
-    views = [_render(world, pose[view, None], K[view, None], options) for view in range(len(K))]
-    linear, depth, normals = (torch.cat(values) for values in zip(*views, strict=True))
+    linear, depth, normals = _render(world, pose, K, options)
     images = photograph(linear, plan.exposure)
     return TrueViews(
         images=images[None], cam_from_world=pose[None], K=K[None], depth_z=depth[None], normals=normals[None]
@@ -98,22 +97,35 @@ def _render(
     world: World, cam_from_world: Float32[Tensor, "v 4 4"], K: Float32[Tensor, "v 3 3"], options: SceneOptions
 ) -> _Rendered:
     """Cast the rays of some views; the first ray of every pixel goes through its centre."""
-    height, width, n_rays = options.height, options.width, options.rays_per_pixel
-    origins, directions = rays(cam_from_world, K, _pixels(options, K.device))
+    first, *others = (
+        [_cast(world, cam_from_world[view, None], K[view, None], pixels) for view in range(len(K))]
+        for pixels in _pixels(options, K.device)
+    )
+    linear, depth, normals = (torch.cat(values) for values in zip(*first, strict=True))
+    for passed in others:
+        linear += torch.cat([cast.linear for cast in passed])
+    n_views, height, width = len(K), options.height, options.width
+    return _Rendered(
+        (linear / (1 + len(others))).reshape(n_views, 3, height, width),
+        depth.reshape(n_views, height, width),
+        normals.reshape(n_views, 3, height, width).movedim(1, -1).contiguous(),
+    )
+
+
+def _cast(world: World, cam_from_world: Tensor, K: Tensor, pixels: Float32[Tensor, "2 r"]) -> _Rendered:
+    """Cast one ray of each pixel; the results are not yet images."""
+    origins, directions = rays(cam_from_world, K, pixels)
     hits = nearest(world, origins, directions)
-    reach = hits.distance.nan_to_num(posinf=0.0)
+    found = hits.distance.isfinite()
+    reach = hits.distance.masked_fill(~found, 0.0)
     surface = Surface(world, origins + directions * reach[:, None], directions, hits.column)
     linear = radiance(world, hits, surface, directions, reach / K[:, 0, 0, None])
-    shape = (len(K), n_rays, height, width)
-    depth = reach.reshape(shape)[:, 0]
-    normals = surface.normals.reshape(len(K), 3, *shape[1:])[:, :, 0].movedim(1, -1) * (depth > 0)[..., None]
-    return _Rendered(linear.reshape(len(K), 3, *shape[1:]).mean(2), depth, normals)
+    return _Rendered(linear, reach, surface.normals * found[:, None])
 
 
-def _pixels(options: SceneOptions, device: torch.device) -> Float32[Tensor, "2 r"]:
-    """Return where the rays of all pixels pass: first all centres, then each of the outer rays."""
+def _pixels(options: SceneOptions, device: torch.device) -> Float32[Tensor, "k 2 r"]:
+    """Return where the rays of all pixels pass: first through their centres, then around them."""
     y, x = torch.meshgrid(torch.arange(options.height) + 0.5, torch.arange(options.width) + 0.5, indexing="ij")
     angles = torch.arange(3) * (2.0 * np.pi / 3.0) + 0.3
     shifts = torch.cat([torch.zeros(1, 2), _SPREAD * torch.stack([angles.cos(), angles.sin()], 1)])
-    shifts = shifts[: options.rays_per_pixel, :, None, None]
-    return (torch.stack([x, y]) + shifts).movedim(1, 0).reshape(2, -1).to(device)
+    return (torch.stack([x, y]).flatten(1) + shifts[: options.rays_per_pixel, :, None]).to(device)

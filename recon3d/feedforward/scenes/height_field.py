@@ -7,25 +7,20 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-_N_STEPS, _N_HALVINGS, _N_SHADOW = 48, 10, 24
+_N_STEPS, _N_HALVINGS, _N_SHADOW = 40, 6, 16
 _STEEPEST = 1.2  # slopes beyond it are passed with the least step, which may cut a ridge's tip
-_LEAST_STEP = 0.012  # of the distance
-_BELOW = -1e4
+_LEAST_STEP = 0.015  # of the distance
 _INFINITE = float("inf")
 
 
-def height(heights: Float[Tensor, "v g g"], extent: float, x: Tensor, y: Tensor) -> Float[Tensor, "v r"]:
-    """Return the bilinear height at points, very low outside the field.
+def height(heights: Float[Tensor, "v g g"], places: Float[Tensor, "v r 2"]) -> Float[Tensor, "v r"]:
+    """Return the bilinear height at points; beyond the field, that of its border.
 
     Args:
         heights: on the grid, rows along y.
-        extent: half side of the field.
-        x: of the points, ``[v,r]``.
-        y: of the points, ``[v,r]``.
+        places: x and y of the points, -1 to 1 on the field.
     """
-    grid = torch.stack([x, y], -1)[:, None] / extent
-    sampled = F.grid_sample(heights[:, None], grid, padding_mode="border", align_corners=True)[:, 0, 0]
-    return torch.where(grid[:, 0].abs().amax(-1) > 1.0, _BELOW, sampled)
+    return F.grid_sample(heights[:, None], places[:, None], padding_mode="border", align_corners=True)[:, 0, 0]
 
 
 def distance(
@@ -33,7 +28,6 @@ def distance(
     extent: float,
     origins: Float[Tensor, "v 3 _o"],
     directions: Float[Tensor, "v 3 _d"],
-    limit: Float[Tensor, "v r"],
 ) -> Float[Tensor, "v r"]:
     """Return distances to the field, infinite where it is missed.
 
@@ -42,25 +36,26 @@ def distance(
         extent: half side.
         origins: of the rays, above the field.
         directions: of the rays.
-        limit: distances beyond which a hit does not matter.
     """
-    o, d = origins.expand(-1, -1, limit.shape[1]), directions.expand(-1, -1, limit.shape[1])
-    level = d[:, :2].norm(dim=1)
-    fall = (d[:, 2].neg() + _STEEPEST * level).clamp(min=1e-6)
-    above, below = torch.zeros_like(limit), torch.full_like(limit, _INFINITE)
-    t = torch.zeros_like(limit)
+    march = _March(heights, extent, origins, directions)
+    t = above = torch.zeros_like(march.end)
+    gap_above = gap = march.gap(t)
     for _ in range(_N_STEPS):
-        gap = _gap(heights, extent, o, d, t)
         under = gap <= 0
-        below = torch.where(under, torch.minimum(below, t), below)
-        above = torch.where(under, above, t)
-        step = torch.maximum(gap / fall, _LEAST_STEP * t)
-        t = torch.where(below < _INFINITE, t, t + step)
+        above, gap_above = torch.where(under, above, t), torch.where(under, gap_above, gap)
+        # A ray that is below stays where it is, one that is above goes on.
+        t = t + torch.maximum(gap * march.reach, _LEAST_STEP * t).masked_fill_(under, 0.0)
+        gap = march.gap(t)
+    below, gap_below = t, gap
+    found = (gap <= 0) & (t <= march.end)
     for _ in range(_N_HALVINGS):
         middle = 0.5 * (above + below)
-        under = _gap(heights, extent, o, d, middle.nan_to_num(posinf=0.0)) <= 0
-        below, above = torch.where(under, middle, below), torch.where(under, above, middle)
-    return below
+        gap = march.gap(middle)
+        under = gap <= 0
+        below, gap_below = torch.where(under, middle, below), torch.where(under, gap, gap_below)
+        above, gap_above = torch.where(under, above, middle), torch.where(under, gap_above, gap)
+    share = gap_above / (gap_above - gap_below).clamp(min=1e-12)
+    return torch.where(found, above + share * (below - above), _INFINITE)
 
 
 def is_blocked(
@@ -75,35 +70,55 @@ def is_blocked(
         heights: on the grid.
         extent: half side.
         origins: of the rays, just above the field.
-        directions: of the rays.
+        directions: of the rays, unit.
     """
-    n_rays = max(origins.shape[2], directions.shape[2])
-    o, d = origins.expand(-1, -1, n_rays), directions.expand(-1, -1, n_rays)
-    length = d.norm(dim=1).clamp(min=1e-6)
-    result = torch.zeros_like(length, dtype=torch.bool)
+    march = _March(heights, extent, origins, directions)
+    result = torch.zeros_like(march.end, dtype=torch.bool)
     for number in range(1, _N_SHADOW + 1):
-        t = extent * (number / _N_SHADOW) ** 2.0 / length
-        result |= _gap(heights, extent, o, d, t) < 0
+        t = torch.full_like(march.end, extent * (number / _N_SHADOW) ** 2.0)
+        result |= (march.gap(t) < 0) & (t < march.end)
     return result
 
 
-def _gap(heights: Tensor, extent: float, o: Tensor, d: Tensor, t: Tensor) -> Tensor:
-    """Return the height above the field at a distance."""
-    x, y, z = (o[:, axis] + t * d[:, axis] for axis in range(3))
-    return z - height(heights, extent, x, y)
+class _March:
+    """Rays in the frame in which the field is the square from -1 to 1.
+
+    Args:
+        heights: on the grid.
+        extent: half side.
+        origins: of the rays.
+        directions: of the rays.
+    """
+
+    def __init__(self, heights: Tensor, extent: float, origins: Tensor, directions: Tensor) -> None:
+        n_rays = max(origins.shape[2], directions.shape[2])
+        o, d = origins.expand(-1, -1, n_rays), directions.expand(-1, -1, n_rays)
+        self._heights = heights
+        (x, y, self._z), (dx, dy, self._dz) = o.unbind(1), d.unbind(1)
+        self.reach = 1.0 / (_STEEPEST * (dx * dx + dy * dy).sqrt() - self._dz).clamp(min=1e-6)
+        self._start, self._step = torch.stack([x, y], -1) / extent, torch.stack([dx, dy], -1) / extent
+        ends = (1.0 - self._start * self._step.sign()) / self._step.abs().clamp(min=1e-9)
+        self.end = torch.minimum(ends[..., 0], ends[..., 1])
+
+    def gap(self, t: Tensor) -> Tensor:
+        """Return the height above the field at a distance."""
+        ground = height(self._heights, torch.addcmul(self._start, t[..., None], self._step))
+        return torch.addcmul(self._z, t, self._dz) - ground
 
 
 def normals(heights: Float[Tensor, "v g g"], extent: float, points: Float[Tensor, "v 3 r"]) -> Float[Tensor, "v 3 r"]:
-    """Return unit normals, from central differences one cell wide.
+    """Return unit normals, from differences one cell to each side.
 
     Args:
         heights: on the grid.
         extent: half side.
         points: on the field.
     """
-    x, y, step = points[:, 0], points[:, 1], 2.0 * extent / (heights.shape[1] - 1)
-    inside = extent * (1.0 - 1e-4) - step
-    x, y = x.clamp(-inside, inside), y.clamp(-inside, inside)
-    along = height(heights, extent, x + step, y) - height(heights, extent, x - step, y)
-    across = height(heights, extent, x, y + step) - height(heights, extent, x, y - step)
-    return F.normalize(torch.stack([-along, -across, torch.full_like(along, 2.0 * step)], 1), dim=1)
+    step = 2.0 / (heights.shape[1] - 1)
+    places = (points[:, :2].transpose(1, 2) / extent).clamp(step - 1.0, 1.0 - step)
+    slopes = []
+    for shift in (places.new_tensor([step, 0.0]), places.new_tensor([0.0, step])):
+        rise = height(heights, places - shift) - height(heights, places + shift)
+        slopes.append(rise / (2.0 * step * extent))
+    along, across = slopes
+    return torch.stack([along, across, torch.ones_like(along)], 1) / (along**2 + across**2 + 1.0).sqrt()[:, None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -21,7 +21,9 @@ PATTERNS = (
     "planks",
     "gravel",
     "panes",
+    "land",
 )
+ANY_PATTERN = PATTERNS[:-2] + ("flat",) * 3 + ("clouds", "wood", "marble", "gravel")
 
 Colour = Float64[np.ndarray, "3"]
 
@@ -54,6 +56,30 @@ class Material:
     warp: float = 0.1
     emission: float = 0.0
 
+    def painted(self, colour: Colour) -> Material:
+        """Return the material in shades of another colour.
+
+        Args:
+            colour: linear.
+        """
+        return replace(self, first=colour, second=0.85 * colour, third=0.6 * colour)
+
+    def sized(self, scale: float) -> Material:
+        """Return the material with features of another size.
+
+        Args:
+            scale: in metres.
+        """
+        return replace(self, scale=scale)
+
+    def mixed(self, colour: Colour) -> Material:
+        """Return the material with another second colour.
+
+        Args:
+            colour: linear.
+        """
+        return replace(self, second=colour)
+
     def row(self, shift: Colour) -> Float64[np.ndarray, "19"]:
         """Return the numbers of the table of shapes.
 
@@ -75,7 +101,7 @@ class Palette:
     def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
         self._hues = rng.random(rng.integers(2, 6))
-        self._muted = rng.uniform(0.2, 0.9)
+        self._earthy = rng.uniform(0.1, 0.8)
 
     def colour(self, *, low: float = 0.08, high: float = 0.95) -> Colour:
         """Return a linear colour.
@@ -85,28 +111,34 @@ class Palette:
             high: largest brightness, sRGB.
         """
         rng = self._rng
-        hue = (rng.choice(self._hues) + rng.normal(0.0, 0.03)) % 1.0
-        saturation = rng.beta(1.2, 1.8) * (1.0 - 0.6 * self._muted * rng.random())
-        return tone(hue, saturation, rng.uniform(low, high))
+        brightness = rng.uniform(low, high)
+        if rng.random() < self._earthy:
+            return tone(rng.normal(0.085, 0.025), rng.beta(1.5, 3.0), brightness)
+        hue = rng.choice(self._hues) + rng.normal(0.0, 0.03)
+        vivid = rng.random() < 0.2
+        return tone(hue, rng.uniform(0.5, 0.9) if vivid else rng.beta(1.2, 3.5), brightness)
 
-    def material(self, size: float, patterns: tuple[str, ...] = PATTERNS[:-1], *, glossy: float = 0.3) -> Material:
+    def material(
+        self, size: float, patterns: tuple[str, ...] = ANY_PATTERN, *, glossy: float = 0.3, contrast: float = 0.35
+    ) -> Material:
         """Return a random material.
 
         Args:
             size: of the shape it covers, in metres.
             patterns: from which one is taken.
             glossy: probability of a highlight.
+            contrast: probability that the colours of the pattern have nothing to do with each other.
         """
         rng = self._rng
         first, shiny = self.colour(), rng.random() < glossy
-        near = np.clip(first * rng.uniform(0.5, 1.6) + rng.normal(0.0, 0.02, 3), 0.01, 0.9)
-        second = near if rng.random() < 0.4 else self.colour()
+        near = [np.clip(first * rng.uniform(0.45, 1.7) + rng.normal(0.0, 0.015, 3), 0.01, 0.9) for _ in range(2)]
+        second, third = (self.colour() if rng.random() < contrast else other for other in near)
         return Material(
             pattern=str(rng.choice(patterns)),
             scale=size * float(np.exp(rng.uniform(np.log(0.08), np.log(0.6)))),
             first=first,
             second=second,
-            third=self.colour(),
+            third=third,
             grain=rng.uniform(0.02, 0.25),
             specular=rng.uniform(0.1, 0.8) if shiny else 0.0,
             gloss=float(np.exp(rng.uniform(np.log(8), np.log(150)))),

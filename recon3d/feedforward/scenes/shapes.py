@@ -66,7 +66,8 @@ def frustum(o: Parts, d: Parts, taper: Float[Tensor, "v n 1"]) -> Float[Tensor, 
     root = gap.clamp(min=0).sqrt_() / a.abs()
     middle = -b / a
     low, high = middle - root, middle + root
-    near_z, far_z = _slab(o[2], d[2])
+    z, half_z = _slab(o[2], d[2])
+    near_z, far_z = -z - half_z, half_z - z
     # a < 0: steeper than the side; the ray crosses both nappes, and the solid's one lies before or after the gap.
     double, rising = a < 0, d[2] * taper > 0
     near = torch.maximum(near_z, torch.where(double, torch.where(rising, -_INFINITE, high), low))
@@ -82,23 +83,22 @@ def disc(o: Parts, d: Parts) -> Float[Tensor, "v n r"]:
 
 
 def _safe(step: Tensor) -> Tensor:
-    return torch.where(step.abs() < _TINY, _TINY, step)
+    return step + _TINY
 
 
 def _slab(start: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
-    inverse = _safe(step).reciprocal()
-    middle = -start * inverse
-    half = inverse.abs_()
-    return middle - half, middle + half
+    """Return the distance to the middle of the slab from -1 to 1, negated, and half the way through it."""
+    inverse = (step + _TINY).reciprocal_()
+    return start * inverse, inverse.abs_()
 
 
 def _slabs(o: Parts, d: Parts) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    near_x, far_x = _slab(o[0], d[0])
-    near_y, far_y = _slab(o[1], d[1])
-    near_z, far_z = _slab(o[2], d[2])
-    near = torch.maximum(torch.maximum(near_x, near_z), near_y)
-    far = torch.minimum(torch.minimum(far_x, far_z), far_y)
-    return near, far, near_y, far_y
+    """Return where rays enter and leave the cube, and where they enter and leave its slab along y."""
+    (x, half_x), (y, half_y), (z, half_z) = (_slab(start, step) for start, step in zip(o, d, strict=True))
+    near_y, far_y = (y + half_y).neg_(), half_y - y
+    near = torch.minimum(x + half_x, z + half_z).neg_()
+    far = torch.minimum(half_x - x, half_z - z)
+    return torch.maximum(near, near_y), torch.minimum(far, far_y), near_y, far_y
 
 
 def _dot(a: Parts, b: Parts) -> Tensor:

@@ -31,7 +31,7 @@ def albedo(
     fine = fractal(place * 4.7 + 3.1)[:, 0]
     bent = place + material[:, 17, None] * coarse.repeat(1, 2, 1)[:, :3]
     along, across = _unrolled(bent, normals)
-    blend, joint = _patterns(material[:, 0], bent, along, across, coarse[:, 0], fine)
+    blend, joint = _patterns(material[:, 0], bent, along, across, coarse[:, 0], fine, normals[:, 2])
     fade = (1.6 - 2.0 * footprint / scale).clamp(0.0, 1.0)
     blend, joint = 0.5 + (blend - 0.5) * fade, 0.1 + (joint - 0.1) * fade
     joint = joint * (material[:, 0] >= 2)
@@ -51,7 +51,7 @@ def _unrolled(place: Tensor, normals: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _patterns(
-    kind: Tensor, place: Tensor, along: Tensor, across: Tensor, coarse: Tensor, fine: Tensor
+    kind: Tensor, place: Tensor, along: Tensor, across: Tensor, coarse: Tensor, fine: Tensor, level: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the share of the second colour, and that of the third, in the order of ``PATTERNS``."""
     none = torch.zeros_like(coarse)
@@ -64,11 +64,13 @@ def _patterns(
     board, gap = _bricks(across * 0.35, along * 1.5, 3.1, 0.04)
     plank = (0.7 * board + 0.3 * _smooth(fine, -0.5, 0.5)).clamp(0.0, 1.0)
     tiles = _cell(along, across)
+    land = _smooth(0.12 * fine + 0.1 * coarse - level, -0.93, -0.78)
     gravel = _smooth(fine + 0.4 * coarse, -0.8, 0.8)
     blends = [none + 0.3 * clouds, clouds, square, brick, stripes, _spots(along, across), rings, veins]
-    blends += [tiles[:, 0], plank, gravel, none]
+    blends += [tiles[:, 0], plank, gravel, none, land]
     joints = [none, none, none, mortar, none, none, none, none, (tiles[:, 1] > 0.75).float(), gap, none]
     joints += [_panes(along, across)]
+    joints += [_smooth(coarse, 0.9, 1.3)]
     blend, joint = none, none
     for number, (one, other) in enumerate(zip(blends, joints, strict=True)):
         chosen = kind == number

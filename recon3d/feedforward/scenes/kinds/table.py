@@ -21,7 +21,7 @@ def build_table(rng: np.random.Generator) -> Stage:
     builder, palette = Builder(rng), Palette(rng)
     spread = float(np.exp(rng.uniform(np.log(0.25), np.log(2.5))))
     light_outdoors(builder)
-    ground = palette.material(spread, _GROUND)
+    ground = palette.material(spread, _GROUND, contrast=0.2)
     builder.add("disc", np.zeros(3), np.array([30.0 * spread, 30.0 * spread, 1.0]), ground)
     for _ in range(rng.integers(6, 25)):
         _add_object(builder, palette, spread)
