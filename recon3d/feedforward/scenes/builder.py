@@ -73,6 +73,11 @@ class Builder:
         """Number of shapes so far."""
         return sum(len(columns) for columns in self._columns.values())
 
+    @property
+    def n_holes(self) -> int:
+        """Number of holes so far."""
+        return len(self._holes)
+
     def holed(self, kind: str) -> None:
         """Let the shape of this kind that was added last have the holes."""
         self._holed = kind, len(self._columns[kind]) - 1

@@ -85,7 +85,7 @@ def _plan(rng: np.random.Generator, options: SceneOptions, n_views: int) -> _Pla
 def _photos(plan: _Plan, options: SceneOptions, device: torch.device) -> TrueViews:
     pose, K = (torch.from_numpy(value.astype(np.float32)).to(device) for value in plan.cameras)
     world = plan.world.to(device)
-    linear, depth, normals = _render(world, pose, K, options)
+    linear, depth, normals = _render(world, pose, K, options, together=device.type != "cpu")
     images = photograph(linear, plan.exposure)
     return TrueViews(
         images=images[None], cam_from_world=pose[None], K=K[None], depth_z=depth[None], normals=normals[None]
@@ -94,21 +94,37 @@ def _photos(plan: _Plan, options: SceneOptions, device: torch.device) -> TrueVie
 
 @torch.no_grad()
 def _render(
-    world: World, cam_from_world: Float32[Tensor, "v 4 4"], K: Float32[Tensor, "v 3 3"], options: SceneOptions
+    world: World,
+    cam_from_world: Float32[Tensor, "v 4 4"],
+    K: Float32[Tensor, "v 3 3"],
+    options: SceneOptions,
+    *,
+    together: bool,
 ) -> _Rendered:
-    """Cast the rays of some views; the first ray of every pixel goes through its centre."""
-    first, *others = (
-        [_cast(world, cam_from_world[view, None], K[view, None], pixels) for view in range(len(K))]
-        for pixels in _pixels(options, K.device)
-    )
-    linear, depth, normals = (torch.cat(values) for values in zip(*first, strict=True))
-    for passed in others:
-        linear += torch.cat([cast.linear for cast in passed])
-    n_views, height, width = len(K), options.height, options.width
+    """Cast the rays of the views of a scene; the first ray of every pixel goes through its centre.
+
+    Args:
+        world: the scene.
+        cam_from_world: of the views.
+        K: of the views.
+        options: size of the photos.
+        together: all rays at once, which suits a GPU; a CPU is faster with what fits into its cache.
+    """
+    n_views, n_rays, pixels = len(K), options.rays_per_pixel, _pixels(options, K.device)
+    if together:
+        cast = _cast(world.repeated(n_views), cam_from_world, K, pixels.movedim(0, 1).flatten(1))
+    else:
+        parts = [
+            [_cast(world, cam_from_world[view, None], K[view, None], some) for some in pixels]
+            for view in range(n_views)
+        ]
+        rows = [_Rendered(*(torch.cat(values, -1) for values in zip(*part, strict=True))) for part in parts]
+        cast = _Rendered(*(torch.cat(values) for values in zip(*rows, strict=True)))
+    shape = (n_rays, options.height, options.width)
     return _Rendered(
-        (linear / (1 + len(others))).reshape(n_views, 3, height, width),
-        depth.reshape(n_views, height, width),
-        normals.reshape(n_views, 3, height, width).movedim(1, -1).contiguous(),
+        cast.linear.reshape(n_views, 3, *shape).mean(2),
+        cast.depth_z.reshape(n_views, *shape)[:, 0].contiguous(),
+        cast.normals.reshape(n_views, 3, *shape)[:, :, 0].movedim(1, -1).contiguous(),
     )
 
 

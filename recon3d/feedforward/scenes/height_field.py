@@ -8,8 +8,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 _N_STEPS, _N_HALVINGS, _N_SHADOW = 40, 6, 16
-_STEEPEST = 1.2  # slopes beyond it are passed with the least step, which may cut a ridge's tip
-_LEAST_STEP = 0.015  # of the distance
+_STEEPEST = 0.7  # slopes beyond it are passed with the least step, which may cut a ridge's tip
+_LEAST_STEP = 0.03  # of the distance
+_LEAST_CELLS = 1.0  # added to it
 _INFINITE = float("inf")
 
 
@@ -44,7 +45,7 @@ def distance(
         under = gap <= 0
         above, gap_above = torch.where(under, above, t), torch.where(under, gap_above, gap)
         # A ray that is below stays where it is, one that is above goes on.
-        t = t + torch.maximum(gap * march.reach, _LEAST_STEP * t).masked_fill_(under, 0.0)
+        t = t + torch.maximum(gap * march.reach, march.least + _LEAST_STEP * t).masked_fill_(under, 0.0)
         gap = march.gap(t)
     below, gap_below = t, gap
     found = (gap <= 0) & (t <= march.end)
@@ -94,6 +95,7 @@ class _March:
         n_rays = max(origins.shape[2], directions.shape[2])
         o, d = origins.expand(-1, -1, n_rays), directions.expand(-1, -1, n_rays)
         self._heights = heights
+        self.least = _LEAST_CELLS * 2.0 * extent / heights.shape[1]
         (x, y, self._z), (dx, dy, self._dz) = o.unbind(1), d.unbind(1)
         self.reach = 1.0 / (_STEEPEST * (dx * dx + dy * dy).sqrt() - self._dz).clamp(min=1e-6)
         self._start, self._step = torch.stack([x, y], -1) / extent, torch.stack([dx, dy], -1) / extent

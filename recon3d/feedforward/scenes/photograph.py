@@ -114,6 +114,6 @@ def _kernel(blur: float, motion: float, angle: float) -> Float64[np.ndarray, "k 
     steps = np.arange(-_REACH, _REACH + 1)
     y, x = np.meshgrid(steps, steps, indexing="ij")
     along, across = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
-    least = max(blur, 0.05)
+    least = max(blur, 0.35 if motion > 0 else 0.05)
     weights = np.exp(-0.5 * ((along / np.hypot(least, 0.4 * motion)) ** 2 + (across / least) ** 2))
     return np.asarray(weights / weights.sum(), dtype=np.float64)

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from recon3d.core.errors import UsageError
 from recon3d.feedforward.scenes import SceneOptions, TrueViews, generate_views
+from recon3d.feedforward.scenes.cameras import draw_cameras
+from recon3d.feedforward.scenes.generation import _plan, _render
+from recon3d.feedforward.scenes.kinds import STAGES
+from recon3d.feedforward.scenes.options import SceneKind
 
 SMALL = SceneOptions(height=24, width=32)
 FIELDS = ("images", "cam_from_world", "K", "depth_z", "normals")
@@ -37,7 +42,8 @@ def test_a_scene_does_not_depend_on_the_size_of_its_batch() -> None:
 
 
 def test_the_number_of_views_stays_in_its_range() -> None:
-    counts = {generate_views(seed, 1, SMALL).images.shape[1] for seed in range(12)}
+    options = SceneOptions(height=8, width=8, kinds=("table",))
+    counts = {generate_views(seed, 1, options).images.shape[1] for seed in range(12)}
     assert counts == {2, 3, 4}
 
 
@@ -46,3 +52,23 @@ def test_impossible_requests_are_refused() -> None:
         generate_views(1, 0, SMALL)
     with pytest.raises(UsageError, match="seed -1"):
         generate_views(-1, 1, SMALL)
+
+
+@pytest.mark.parametrize("kind", ["room", "table", "facade", "terrain"])
+def test_all_rays_at_once_give_the_same_as_one_view_at_a_time(kind: SceneKind) -> None:
+    plan = _plan(np.random.default_rng(4), SceneOptions(height=24, width=32, kinds=(kind,)), 2)
+    pose, K = (torch.from_numpy(value.astype(np.float32)) for value in plan.cameras)
+    apart, together = (_render(plan.world, pose, K, SMALL, together=how) for how in (False, True))
+    close = (apart.depth_z - together.depth_z).abs() <= 1e-4 * apart.depth_z
+    assert close.float().mean() > 0.998
+    assert (apart.linear - together.linear).abs().median() < 1e-4
+
+
+def test_cameras_are_clear_of_everything() -> None:
+    for number in range(6):
+        rng = np.random.default_rng(number)
+        kind = str(rng.choice(SMALL.kinds))
+        stage = STAGES[kind](rng)
+        poses = draw_cameras(stage, stage.builder.finish(), rng, SMALL, 3).cam_from_world
+        eyes = -np.einsum("vji,vj->vi", poses[:, :3, :3], poses[:, :3, 3])
+        assert stage.builder.clearance(eyes).min() > 0

@@ -21,10 +21,10 @@ def build_room(rng: np.random.Generator) -> Stage:
     """
     builder, palette = Builder(rng), Palette(rng)
     half = np.array([rng.uniform(1.4, 3.6), rng.uniform(1.4, 3.6), rng.uniform(1.15, 1.6)])
-    _shell(builder, palette, half)
+    add_shell(builder, palette, half)
     for side in rng.permutation(4)[: rng.integers(0, 3)]:
         _window(builder, palette, half, about_z(side * np.pi / 2))
-    _light(builder, half)
+    light_indoors(builder, half)
     _furnish(builder, palette, half)
     corner, across = rng.uniform(0.0, 2.0 * np.pi), rng.normal(0.0, 0.5)
     height = rng.uniform(0.9, 1.8)
@@ -43,8 +43,15 @@ def build_room(rng: np.random.Generator) -> Stage:
     return Stage(builder=builder, eye=eye, target=target, clearance=0.25)
 
 
-def _shell(builder: Builder, palette: Palette, half: Float64[np.ndarray, "3"]) -> None:
-    """Add walls, floor, ceiling and skirting."""
+def add_shell(builder: Builder, palette: Palette, half: Float64[np.ndarray, "3"], *, base: float = 0.0) -> None:
+    """Add walls, floor and ceiling.
+
+    Args:
+        builder: takes the shapes.
+        palette: of the scene.
+        half: half sizes of the room.
+        base: height of the floor.
+    """
     rng = builder.rng
     walls = palette.material(
         1.5, ("flat", "flat", "flat", "clouds", "stripes", "bricks", "patches"), contrast=0.1, glossy=0
@@ -52,14 +59,14 @@ def _shell(builder: Builder, palette: Palette, half: Float64[np.ndarray, "3"]) -
     if rng.random() < 0.6:
         pale = tone(rng.normal(0.1, 0.1), rng.uniform(0.0, 0.3), rng.uniform(0.6, 0.95))
         walls = palette.material(1.5, ("flat",), contrast=0.0, glossy=0).painted(pale)
-    builder.add("cavity", np.array([0.0, 0.0, half[2]]), half, walls)
+    builder.add("cavity", np.array([0.0, 0.0, base + half[2]]), half, walls)
     builder.holed("cavity")
     floor = palette.material(
         1.2, ("wood", "planks", "planks", "checks", "flat", "clouds", "marble", "patches"), contrast=0.15
     )
-    builder.add("box", np.array([0.0, 0.0, -0.05]), np.array([half[0], half[1], 0.06]), floor)
+    builder.add("box", np.array([0.0, 0.0, base - 0.05]), np.array([half[0], half[1], 0.06]), floor)
     ceiling = palette.material(2.0, ("flat",), glossy=0).painted(tone(0.1, 0.05, rng.uniform(0.75, 0.95)))
-    builder.add("box", np.array([0.0, 0.0, 2 * half[2] + 0.05]), np.array([half[0], half[1], 0.06]), ceiling)
+    builder.add("box", np.array([0.0, 0.0, base + 2 * half[2] + 0.05]), np.array([half[0], half[1], 0.06]), ceiling)
 
 
 def _window(builder: Builder, palette: Palette, half: Float64[np.ndarray, "3"], turn: Rotation) -> None:
@@ -77,8 +84,14 @@ def _window(builder: Builder, palette: Palette, half: Float64[np.ndarray, "3"], 
             builder.add("box", turn @ (centre + shift), bar, frame, rotation=turn)
 
 
-def _light(builder: Builder, half: Float64[np.ndarray, "3"]) -> None:
-    """Add a lamp, the day behind the windows, and the light that the walls scatter."""
+def light_indoors(builder: Builder, half: Float64[np.ndarray, "3"], *, base: float = 0.0) -> None:
+    """Add a lamp, the day behind the windows, and the light that the walls scatter.
+
+    Args:
+        builder: of the world.
+        half: half sizes of the room.
+        base: height of the floor.
+    """
     rng = builder.rng
     light_outdoors(builder)
     is_day = rng.random() < 0.7
@@ -86,8 +99,8 @@ def _light(builder: Builder, half: Float64[np.ndarray, "3"]) -> None:
     builder.sun[3:] *= brightness
     builder.sky[:12] *= max(brightness, 0.05)
     warm = np.array([1.0, rng.uniform(0.75, 1.0), rng.uniform(0.5, 1.0)])
-    place = np.array([*(rng.uniform(-0.5, 0.5, 2) * half[:2]), 2 * half[2] - rng.uniform(0.15, 0.5)])
-    strength = 0.0 if is_day and rng.random() < 0.4 else rng.uniform(0.5, 1.5) * half[2] ** 2
+    place = np.array([*(rng.uniform(-0.5, 0.5, 2) * half[:2]), base + 2 * half[2] - rng.uniform(0.15, 0.5)])
+    strength = 0.0 if is_day and builder.n_holes and rng.random() < 0.4 else rng.uniform(0.5, 1.5) * half[2] ** 2
     builder.lamp = np.concatenate([place, strength * warm])
     above = rng.uniform(0.25, 0.5) * (0.5 + 0.5 * warm)
     builder.ambient = np.concatenate([above, above * rng.uniform(0.5, 0.8)])

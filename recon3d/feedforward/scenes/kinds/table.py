@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from recon3d.feedforward.scenes.builder import Builder
+from recon3d.feedforward.scenes.kinds.room import add_shell, light_indoors
 from recon3d.feedforward.scenes.kinds.stage import Stage, light_outdoors, turned
 from recon3d.feedforward.scenes.materials import Palette
 
@@ -20,9 +21,12 @@ def build_table(rng: np.random.Generator) -> Stage:
     """
     builder, palette = Builder(rng), Palette(rng)
     spread = float(np.exp(rng.uniform(np.log(0.25), np.log(2.5))))
-    light_outdoors(builder)
-    ground = palette.material(spread, _GROUND, contrast=0.2)
-    builder.add("disc", np.zeros(3), np.array([30.0 * spread, 30.0 * spread, 1.0]), ground)
+    if spread < 0.8 and rng.random() < 0.7:
+        _add_table(builder, palette, spread)
+    else:
+        light_outdoors(builder)
+        ground = palette.material(spread, _GROUND, contrast=0.2)
+        builder.add("disc", np.zeros(3), np.array([30.0 * spread, 30.0 * spread, 1.0]), ground)
     for _ in range(rng.integers(6, 25)):
         _add_object(builder, palette, spread)
     start, reach, height = rng.uniform(0, 2 * np.pi), rng.uniform(1.5, 2.8) * spread, rng.uniform(0.25, 1.0)
@@ -38,6 +42,21 @@ def build_table(rng: np.random.Generator) -> Stage:
         return np.array([x, y, rng.uniform(0.0, 0.35)]) * spread
 
     return Stage(builder=builder, eye=eye, target=target, clearance=0.15 * spread)
+
+
+def _add_table(builder: Builder, palette: Palette, spread: float) -> None:
+    """Add a room with a table whose top is the plane z = 0."""
+    rng = builder.rng
+    height = rng.uniform(0.4, 0.9)
+    half = np.array([rng.uniform(3.0, 4.5), rng.uniform(3.0, 4.5), rng.uniform(1.25, 1.6)])
+    add_shell(builder, palette, half, base=-height)
+    light_indoors(builder, half, base=-height)
+    top = np.array([rng.uniform(1.2, 2.2) * spread, rng.uniform(1.0, 1.6) * spread, 0.02])
+    material = palette.material(spread, _GROUND, contrast=0.2)
+    builder.add("box", np.array([0.0, 0.0, -0.02]), top, material)
+    for x, y in ((1, 1), (1, -1), (-1, 1), (-1, -1)):
+        foot = np.array([x * (top[0] - 0.05), y * (top[1] - 0.05), -0.5 * height - 0.02])
+        builder.add("box", foot, np.array([0.03, 0.03, 0.5 * height - 0.02]), material)
 
 
 def _add_object(builder: Builder, palette: Palette, spread: float) -> None:
