@@ -13,7 +13,7 @@ from recon3d.render.cameras import Cameras
 from recon3d.render.mesh.clipping import screen_triangles
 from recon3d.render.mesh.cpu_fragments import weigh
 from recon3d.render.mesh.cpu_raster import nearest_faces
-from recon3d.render.mesh.normals import vertex_normals
+from recon3d.render.mesh.normals import normals_of
 from recon3d.render.mesh.types import Mesh
 
 _CLAY = np.array([0.72, 0.71, 0.69], np.float32)
@@ -75,7 +75,7 @@ def mesh_previews(
     """
     if supersampling < 1:
         raise UsageError("the supersampling must be positive", got=supersampling)
-    normals = _normals(mesh) if shaded else None
+    normals = normals_of(mesh) if shaded else None
     for index in range(len(cameras)):
         width, height = int(cameras.width[index]) * supersampling, int(cameras.height[index]) * supersampling
         K = cameras.K[index] * np.array([[supersampling], [supersampling], [1.0]])
@@ -88,10 +88,6 @@ def mesh_previews(
         image[hit] = _shade(mesh, normals, light, face[hit], weights[hit])
         blocks = image.reshape(height // supersampling, supersampling, width // supersampling, supersampling, 3)
         yield np.asarray(np.rint(np.clip(blocks.mean(axis=(1, 3)), 0, 1) * 255), np.uint8)
-
-
-def _normals(mesh: Mesh) -> Float32[np.ndarray, "v 3"]:
-    return vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
 
 
 def _shade(

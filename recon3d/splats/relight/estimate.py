@@ -114,8 +114,7 @@ def estimate_materials(
 ) -> RelightEstimate:
     """Estimate materials and light.
 
-    Photos tell only the product of light and albedo: the scale is chosen so that nine tenths of the well-lit surface
-    have an albedo of at most 0.75, and the light is taken to be white in sum.
+    Photos tell only the product of light and albedo; :data:`SCALE_NOTE` says which scale is chosen.
 
     Args:
         inputs: photos, cameras and mesh.

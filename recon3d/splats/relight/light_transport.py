@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, Int32, Int64, UInt8
 from torch import Tensor
 
 from recon3d.core.seeds import generator
-from recon3d.render.mesh.normals import vertex_normals
+from recon3d.render.mesh.normals import normals_of
 from recon3d.render.mesh.types import Mesh
 from recon3d.render.raytrace import Bvh, Hits
 from recon3d.render.shading import Environment, shading_frames
@@ -38,9 +38,7 @@ class LightTransport:
     def __init__(self, mesh: Mesh, rows: int = 32, n_bounces: int = 64, seed: int = 0, visibility: bool = True) -> None:
         self.mesh, self.rows, self.visibility = mesh, rows, visibility
         self.points = torch.from_numpy(mesh.vertices)
-        self.normals = torch.from_numpy(
-            vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
-        )
+        self.normals = torch.from_numpy(normals_of(mesh))
         self.bvh = Bvh(mesh.vertices, mesh.faces)
         corners = mesh.vertices[mesh.faces]
         edge = float(np.median(np.linalg.norm(corners[:, 0] - corners[:, 1], axis=1)))

@@ -7,7 +7,7 @@ import scipy.sparse
 from jaxtyping import Bool, Float32, Float64, Int32
 
 from recon3d.core.errors import InputError
-from recon3d.render.mesh.normals import vertex_normals
+from recon3d.render.mesh.normals import normals_of
 from recon3d.render.mesh.types import Mesh
 
 _TRIES = 8
@@ -72,7 +72,7 @@ def _clustered(mesh: Mesh, cell: float) -> tuple[Float32[np.ndarray, "v 3"], Int
 def _with_normals(
     vertices: Float32[np.ndarray, "v 3"], faces: Int32[np.ndarray, "f 3"], normals: Float32[np.ndarray, "v 3"] | None
 ) -> Mesh:
-    return Mesh(vertices, faces, vertex_normals(vertices, faces) if normals is None else normals)
+    return Mesh(vertices, faces, normals_of(Mesh(vertices, faces, normals)))
 
 
 def smoothed_normals(mesh: Mesh) -> Mesh:
@@ -86,8 +86,7 @@ def smoothed_normals(mesh: Mesh) -> Mesh:
 
     Source: Jones, Durand and Desbrun, "Non-iterative, feature-preserving mesh smoothing", 2003, for the weights.
     """
-    normals = vertex_normals(mesh.vertices, mesh.faces) if mesh.normals is None else mesh.normals
-    normals = normals.astype(np.float64)
+    normals = normals_of(mesh).astype(np.float64)
     near = _adjacency(mesh.faces, len(mesh.vertices)).tocoo()
     first, second = near.row, near.col
     n_smoothings = 0

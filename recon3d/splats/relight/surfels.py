@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float32, Float64
 from recon3d.core.errors import InputError, UsageError
 from recon3d.formats.quaternions import quaternion_from_rotation
 from recon3d.render.gaussians.types import Gaussians
-from recon3d.render.mesh.normals import vertex_normals
+from recon3d.render.mesh.normals import normals_of
 from recon3d.render.mesh.types import Mesh
 from recon3d.render.shading import Environment, shading_frames
 from recon3d.splats.relight.shade import SplatLight, bake_colours
@@ -96,7 +96,7 @@ def surfels_of(surface: LitSurface, options: SurfelOptions | None = None) -> Rel
     kept = around.area > 0
     if not kept.any():
         raise InputError("a mesh without area has no surfels", got=f"{len(mesh.faces)} faces")
-    normals = torch.from_numpy(_normals(mesh)[kept])
+    normals = torch.from_numpy(normals_of(mesh)[kept])
     up, shift = normals.double().numpy(), around.centroid[kept]
     shift = shift - (shift * up).sum(1, keepdims=True) * up  # along the surface
     moment = around.moment[kept] - shift[:, :, None] * shift[:, None]
@@ -118,18 +118,6 @@ def _material(surface: LitSurface, kept: Bool[np.ndarray, " v"]) -> tuple[torch.
     values = (surface.albedo, surface.roughness, surface.metallic)
     albedo, roughness, metallic = (torch.from_numpy(np.asarray(value, np.float32)[kept]) for value in values)
     return albedo, roughness, metallic
-
-
-def _normals(mesh: Mesh) -> Float32[np.ndarray, "v 3"]:
-    """Return unit normals: those of the mesh where it has them, else those of the faces around."""
-    found = vertex_normals(mesh.vertices, mesh.faces)
-    if mesh.normals is None:
-        return found
-    given = mesh.normals.astype(np.float64)
-    length = np.linalg.norm(given, axis=1, keepdims=True)
-    good = np.isfinite(length) & (length > 1e-3)
-    unit: Float32[np.ndarray, "v 3"] = np.where(good, given / np.where(good, length, 1.0), found).astype(np.float32)
-    return unit
 
 
 class _Around(NamedTuple):

@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 from recon3d.core.errors import FormatError, ShapeError, UsageError
 from recon3d.formats.ply import write_ply
 from recon3d.render.mesh import Mesh, load_mesh, mesh_statistics, save_mesh
+from recon3d.render.mesh.normals import normals_of
 from recon3d.render.mesh.preview import rasterize_faces
 
 CORNERS = np.eye(3, dtype=np.float32)
@@ -148,3 +149,13 @@ def test_of_faces_equally_near_the_first_one_counts() -> None:
     points = np.array([[-9.0, -9, 1], [40, -9, 1], [-9, 40, 1]])
     face, _ = rasterize_faces(points, np.repeat(FACE, 3, axis=0), PLAIN, (5, 4))
     assert (face == 0).all()
+
+
+def test_sound_normals_of_a_mesh_are_kept_and_others_computed() -> None:
+    vertices = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
+    faces = np.array([[0, 1, 2]], np.int32)
+    given = np.array([[0, 0, 0], [np.nan, 0, 0], [0, 3, 4]], np.float32)
+    np.testing.assert_allclose(
+        normals_of(Mesh(vertices, faces, given)), [[0, 0, 1], [0, 0, 1], [0, 0.6, 0.8]], atol=1e-7
+    )
+    np.testing.assert_array_equal(normals_of(Mesh(vertices, faces)), [[0, 0, 1]] * 3)
