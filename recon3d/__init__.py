@@ -8,6 +8,7 @@ from recon3d.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from recon3d.core.errors import Recon3DError as Recon3DError
+    from recon3d.feedforward.sequence.stream import Stream as Stream
     from recon3d.pipeline import ReconstructOptions as ReconstructOptions, reconstruct as reconstruct
     from recon3d.render.cameras import Cameras as Cameras
     from recon3d.scene import Points as Points, Scale as Scale, Scene as Scene, View as View
@@ -18,6 +19,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "core.errors": ["Recon3DError"],
+        "feedforward.sequence.stream": ["Stream"],
         "pipeline": ["ReconstructOptions", "reconstruct"],
         "render.cameras": ["Cameras"],
         "scene": ["Points", "Scale", "Scene", "View"],

@@ -47,11 +47,13 @@ class Registration:
         target_from_source: similarity, ``[4,4]``.
         inliers: share of the points whose error is at most ``delta`` of their depth.
         residual: median error of the points, over their depth.
+        centre: weighted mean of the points in the target, ``[3]``.
     """
 
     target_from_source: Float64[np.ndarray, "4 4"]
     inliers: float
     residual: float
+    centre: Float64[np.ndarray, " 3"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +105,8 @@ def register(
         near = errors <= _CUT * options.delta
         found = _least_squares(used, used.weight * huber * (near if near.any() else 1.0))
     errors = (points if len(points.weight) else cameras).errors(found)
-    return Registration(found, float((errors <= options.delta).mean()), float(np.median(errors)))
+    centre = used.weight @ used.target / used.weight.sum()
+    return Registration(found, float((errors <= options.delta).mean()), float(np.median(errors)), centre)
 
 
 def _common(target: Samples, source: Samples) -> Int64[np.ndarray, " m"]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import approx_fprime
@@ -22,7 +24,7 @@ def truth(n: int) -> np.ndarray:
 
 def link(placed: np.ndarray, i: int, j: int, error: np.ndarray | float = 0.0, **options: object) -> Link:
     between = sim3.inverse(placed[i]) @ placed[j] @ sim3.exp(np.zeros(7) + error)
-    return Link(i, j, between, **{"sigma": 0.01, **options})  # type: ignore[arg-type]
+    return Link(i, j, between, **{"sigma": 0.01, "centre": np.zeros(3), **options})  # type: ignore[arg-type]
 
 
 def chained(links: list[Link]) -> np.ndarray:
@@ -90,11 +92,30 @@ def test_the_unit_of_a_run_does_not_matter() -> None:
     milli = np.tile(np.eye(4), (4, 1, 1))
     milli[2, :3, :3] *= 1e-3
     moved = [
-        Link(a.first, a.second, sim3.inverse(milli[a.first]) @ a.first_from_second @ milli[a.second], a.sigma)
+        replace(a, first_from_second=sim3.inverse(milli[a.first]) @ a.first_from_second @ milli[a.second])
         for a in links
     ]
     again, _ = optimise(chained(moved[:3]), moved, units * [1, 1, 1e3, 1])
     assert np.allclose(again @ sim3.inverse(milli), found, atol=1e-4)
+
+
+def test_the_origin_of_a_run_does_not_matter() -> None:
+    """Errors are those at the points by which a link was found, wherever the run has its origin."""
+    placed, drift = truth(4), np.array([0.02, 0, 0, 0.01, 0, 0.02, 0.05])
+    links = [link(placed, i, i + 1, drift) for i in range(3)] + [link(placed, 0, 3, is_loop=True)]
+    found, _ = optimise(chained(links[:3]), links, np.ones(4))
+    shift = np.tile(np.eye(4), (4, 1, 1))
+    shift[1:, :3, 3] = RANDOM.normal(0, 20, (3, 3))
+    moved = [
+        replace(
+            a,
+            first_from_second=sim3.inverse(shift[a.first]) @ a.first_from_second @ shift[a.second],
+            centre=-shift[a.second][:3, 3],
+        )
+        for a in links
+    ]
+    again, _ = optimise(chained(moved[:3]), moved, np.ones(4))
+    assert np.allclose(again @ sim3.inverse(shift), found, atol=1e-3)
 
 
 def test_one_run_or_no_link() -> None:

@@ -1,0 +1,130 @@
+"""The last keyframes of a stream, and how a new frame lies over them."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float64, UInt8
+
+from recon3d.feedforward.engine.views import ViewEstimates
+from recon3d.feedforward.sequence.overlap import sight
+from recon3d.feedforward.sequence.registration import Registration, RegistrationOptions, register
+from recon3d.feedforward.sequence.samples import Samples, sampled
+from recon3d.feedforward.sequence.sim3 import moved_cameras, scale_of
+
+_MOST_RUNS = 8
+_SAME_SURFACE = 3.0  # deltas: whether two frames show the same part of the scene need not be known better
+
+
+@dataclass(frozen=True, eq=False)
+class Keyframe:
+    """A frame that others are compared with.
+
+    Args:
+        photo: what the network sees of it, ``[h,w,3]``.
+        samples: points of it, in the world of the stream.
+        n_runs: how many runs they are the mean of, counted up to a limit.
+    """
+
+    photo: UInt8[np.ndarray, "_ _ 3"]
+    samples: Samples
+    n_runs: int = 1
+
+
+class Window:
+    """A bounded number of keyframes; the oldest one goes when a new one comes.
+
+    Args:
+        length: the most keyframes.
+        options: how runs are laid over each other.
+    """
+
+    def __init__(self, length: int, options: RegistrationOptions) -> None:
+        self.keyframes: deque[Keyframe] = deque(maxlen=length)
+        self.options = options
+
+    @property
+    def photos(self) -> list[UInt8[np.ndarray, "_ _ 3"]]:
+        """Of the keyframes, oldest first."""
+        return [one.photo for one in self.keyframes]
+
+    def registered(self, estimates: ViewEstimates) -> Registration:
+        """Return how a run over the keyframes and one more frame lies in the world.
+
+        Args:
+            estimates: of the keyframes, oldest first, then of the frame.
+        """
+        found = [sampled(estimates, row, self.options.n_points) for row in range(len(self.keyframes))]
+        return register([one.samples for one in self.keyframes], found, self.options)
+
+    def overlap(self, frame: ViewEstimates, run: ViewEstimates) -> float:
+        """Return how much of a frame's surface the keyframe that shares most of it shows.
+
+        Args:
+            frame: estimates with one row, in the frame of reference of the run.
+            run: estimates of the keyframes, oldest first.
+        """
+        points = sampled(frame, 0, self.options.n_points)
+        delta = _SAME_SURFACE * self.options.delta
+        return max(sight(points, run, row, delta).share for row in range(len(self.keyframes)))
+
+    def refine(self, run: ViewEstimates, world_from_run: Float64[np.ndarray, "4 4"]) -> None:
+        """Average what a further run says about the keyframes into what is known of them; their poses stay.
+
+        Args:
+            run: estimates of the keyframes, oldest first.
+            world_from_run: how it lies in the world.
+        """
+        for row, one in enumerate(self.keyframes):
+            again = sampled(run, row, self.options.n_points).moved(world_from_run)
+            if again.size == one.samples.size:
+                mean = _mean(one.samples, again, 1 / (one.n_runs + 1))
+                self.keyframes[row] = Keyframe(one.photo, mean, min(one.n_runs + 1, _MOST_RUNS))
+
+    def add(self, photo: UInt8[np.ndarray, "_ _ 3"], in_world: ViewEstimates) -> None:
+        """Make a frame a keyframe.
+
+        Args:
+            photo: of it.
+            in_world: its estimates, with one row.
+        """
+        self.keyframes.append(Keyframe(photo, sampled(in_world, 0, self.options.n_points)))
+
+
+def _mean(known: Samples, again: Samples, share: float) -> Samples:
+    """Return points between two estimates of them; where one of these has none, the other."""
+    share_of_each = np.where(known.precision > 0, np.where(again.precision > 0, share, 0.0), 1.0)
+    return replace(
+        known,
+        points_world=known.points_world + share_of_each[:, None] * (again.points_world - known.points_world),
+        depth_z=known.depth_z + share_of_each * (again.depth_z - known.depth_z),
+        precision=np.where(share_of_each == 1.0, again.precision, known.precision),
+    )
+
+
+def row_of(estimates: ViewEstimates, row: int) -> ViewEstimates:
+    """Return the estimates of one photo, with one row, as copies: the rest of the run can be forgotten."""
+    only = slice(row, row + 1)
+    return replace(
+        estimates,
+        cam_from_world=estimates.cam_from_world[only].copy(),
+        K=estimates.K[only].copy(),
+        depth_z=estimates.depth_z[only].copy(),
+        sigma=estimates.sigma[only].copy(),
+        confidence=estimates.confidence[only].copy(),
+        valid=estimates.valid[only].copy(),
+        placements=estimates.placements[only],
+    )
+
+
+def in_world(estimates: ViewEstimates, world_from_run: Float64[np.ndarray, "4 4"]) -> ViewEstimates:
+    """Return estimates in another frame of reference, depth and sigma in its unit."""
+    scale = np.float32(scale_of(world_from_run))
+    return replace(
+        estimates,
+        cam_from_world=moved_cameras(world_from_run, estimates.cam_from_world),
+        depth_z=estimates.depth_z * scale,
+        sigma=estimates.sigma * scale,
+    )
