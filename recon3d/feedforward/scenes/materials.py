@@ -103,20 +103,21 @@ class Palette:
         self._hues = rng.random(rng.integers(2, 6))
         self._earthy = rng.uniform(0.1, 0.8)
 
-    def colour(self, *, low: float = 0.08, high: float = 0.95) -> Colour:
+    def colour(self, *, low: float = 0.08, high: float = 0.95, vivid: float = 0.2) -> Colour:
         """Return a linear colour.
 
         Args:
             low: least brightness, sRGB.
             high: largest brightness, sRGB.
+            vivid: probability of a strong colour, where it is not an earthy one.
         """
         rng = self._rng
         brightness = rng.uniform(low, high)
         if rng.random() < self._earthy:
             return tone(rng.normal(0.085, 0.025), rng.beta(1.5, 3.0), brightness)
         hue = rng.choice(self._hues) + rng.normal(0.0, 0.03)
-        vivid = rng.random() < 0.2
-        return tone(hue, rng.uniform(0.5, 0.9) if vivid else rng.beta(1.2, 3.5), brightness)
+        strong = rng.random() < vivid
+        return tone(hue, rng.uniform(0.5, 0.9) if strong else rng.beta(1.2, 3.5), brightness)
 
     def material(
         self, size: float, patterns: tuple[str, ...] = ANY_PATTERN, *, glossy: float = 0.3, contrast: float = 0.35
@@ -127,19 +128,21 @@ class Palette:
             size: of the shape it covers, in metres.
             patterns: from which one is taken.
             glossy: probability of a highlight.
-            contrast: probability that the colours of the pattern have nothing to do with each other.
+            contrast: probability that the colours of the pattern have nothing to do with each other; low values
+                make strong colours rare as well.
         """
         rng = self._rng
-        first, shiny = self.colour(), rng.random() < glossy
+        first, shiny = self.colour(vivid=0.6 * contrast), rng.random() < glossy
         near = [np.clip(first * rng.uniform(0.45, 1.7) + rng.normal(0.0, 0.015, 3), 0.01, 0.9) for _ in range(2)]
         second, third = (self.colour() if rng.random() < contrast else other for other in near)
+        pattern = str(rng.choice(patterns))
         return Material(
-            pattern=str(rng.choice(patterns)),
+            pattern=pattern,
             scale=size * float(np.exp(rng.uniform(np.log(0.08), np.log(0.6)))),
             first=first,
             second=second,
             third=third,
-            grain=rng.uniform(0.02, 0.25),
+            grain=rng.uniform(0.02, 0.25) * (0.4 if pattern == "flat" else 1.0),
             specular=rng.uniform(0.1, 0.8) if shiny else 0.0,
             gloss=float(np.exp(rng.uniform(np.log(8), np.log(150)))),
             warp=rng.exponential(0.15),

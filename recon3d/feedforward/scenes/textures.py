@@ -66,7 +66,7 @@ def _patterns(
     tiles = _cell(along, across)
     land = _smooth(0.12 * fine + 0.1 * coarse - level, -0.93, -0.78)
     gravel = _smooth(fine + 0.4 * coarse, -0.8, 0.8)
-    blends = [none + 0.3 * clouds, clouds, square, brick, stripes, _spots(along, across), rings, veins]
+    blends = [none + 0.15 * clouds, clouds, square, brick, stripes, _spots(along, across), rings, veins]
     blends += [tiles[:, 0], plank, gravel, none, land]
     joints = [none, none, none, mortar, none, none, none, none, (tiles[:, 1] > 0.75).float(), gap, none]
     joints += [_panes(along, across)]

@@ -9,7 +9,7 @@ from recon3d.feedforward.scenes.builder import Builder
 from recon3d.feedforward.scenes.kinds.stage import Stage, light_outdoors, turned
 from recon3d.feedforward.scenes.materials import Material, Palette, tone
 
-_SIDE, _STEEPEST = 193, 1.1
+_SIDE, _PERIOD, _STEEPEST = 193, 384, 1.1
 
 
 def build_terrain(rng: np.random.Generator) -> Stage:
@@ -46,12 +46,12 @@ def build_terrain(rng: np.random.Generator) -> Stage:
 
 def _heights(rng: np.random.Generator, extent: float) -> Float64[np.ndarray, "g g"]:
     """Return smooth fractal noise that is nowhere steeper than the ray marcher allows."""
-    frequency = np.fft.fftfreq(2 * _SIDE) * 2 * _SIDE
-    size = np.hypot(*np.meshgrid(frequency, frequency, indexing="ij"))
+    frequency = np.fft.fftfreq(_PERIOD) * _PERIOD
+    size = np.hypot(frequency[:, None], frequency[None, : _PERIOD // 2 + 1])
     lowest, fall = rng.uniform(2.0, 5.0), rng.uniform(1.6, 2.6)
     amplitude = np.maximum(size, lowest) ** -(fall + 1.0) * np.exp(-((size / 60.0) ** 2)) * (size > 0)
-    noise = np.fft.fftn(rng.standard_normal((2 * _SIDE, 2 * _SIDE))) * amplitude
-    heights = np.fft.ifftn(noise).real[:_SIDE, :_SIDE]
+    noise = np.fft.rfft2(rng.standard_normal((_PERIOD, _PERIOD))) * amplitude
+    heights = np.fft.irfft2(noise)[:_SIDE, :_SIDE]
     heights *= extent * rng.uniform(0.02, 0.14) / heights.std()
     step = 2.0 * extent / (_SIDE - 1)
     slope = max(np.abs(np.diff(heights, axis=axis)).max() for axis in (0, 1)) / step * np.sqrt(2.0)
