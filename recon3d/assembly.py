@@ -19,7 +19,13 @@ from recon3d.sfm.types import Mapped, Pair
 MIN_MATCHES = 15  # COLMAP's limit for a two-view geometry
 
 
-def make_views(photos: PhotoSet, search: CameraSearch | None, searched: Sequence[Photo], trusted: bool) -> list[View]:
+def make_views(
+    photos: PhotoSet,
+    search: CameraSearch | None,
+    searched: Sequence[Photo],
+    trusted: bool,
+    remarks: Mapping[int, str] | None = None,
+) -> list[View]:
     """Return one view per input file, sorted by key.
 
     Args:
@@ -27,7 +33,9 @@ def make_views(photos: PhotoSet, search: CameraSearch | None, searched: Sequence
         search: what the engine found; None when it was not run.
         searched: the photos that it was given.
         trusted: whether its model is written.
+        remarks: what else to say of single photos, by index into ``searched``.
     """
+    remarks = remarks or {}
     index = {photo.key: i for i, photo in enumerate(searched)}
     placed = _placed(search) if trusted and search is not None else set()
     views = [View(item.key, "skipped", item.reason, sha256=item.sha256) for item in photos.rejected]
@@ -36,6 +44,7 @@ def make_views(photos: PhotoSet, search: CameraSearch | None, searched: Sequence
         group = search.group[i] if search is not None else -1
         registered = i in placed
         reason = _remark(photo) if registered else _why_not(photo, i, search, searched, trusted)
+        reason = "; ".join(filter(None, (reason, remarks.get(i, ""))))
         model = 0 if registered else _other_model(i, search) if trusted else -1
         status: Status = "registered" if registered else "not_registered"
         size = photo.width, photo.height

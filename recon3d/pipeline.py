@@ -234,7 +234,7 @@ class _Run:
         """Finish the verified model and write everything."""
         search = found.search
         done = self.finish_model(photos, searched, search, tools)
-        views = make_views(photos, search, searched, trusted=True)
+        views = make_views(photos, search, searched, trusted=True, remarks=found.remarks)
         scene = assemble(photos, searched, views, done)
         images = undistort(self.work, photos, scene, tools, search.key)
         seconds = camera_seconds(searched, plan, self.budget.n_threads)
@@ -243,6 +243,7 @@ class _Run:
         warnings = [*plan.notes, *notes, *search.verdict.warnings, *done.warnings, *dense.notes]
         checks = [*failed_checks(scene, len(photos.photos), found.source), *found.checks]
         cameras = {"verification": dict(search.verdict.metrics), "lens": dict(search.description), **done.metrics}
+        cameras |= {"network": dict(found.metrics)} if found.metrics else {}
         scene = replace(
             scene,
             metrics={**cameras, **dense.metrics},

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from recon3d.core.budget import Budget
-from recon3d.core.errors import ResourceError, UsageError
+from recon3d.core.errors import DependencyError, ResourceError, UsageError
 from recon3d.photos import Photo, PhotoSet
 from recon3d.pipeline_work import DepthSource
 from recon3d.plan_dense import BASE_BYTES
@@ -104,7 +104,38 @@ def find_cameras_by(
         if photos.known_poses is not None:
             raise UsageError("known poses need no network", got="--engine lite3r", fix="leave --engine away")
         return _by_network(options, searched, sfm, tools, budget)
-    return FoundCameras(find_cameras(searched, sfm, tools, photos.known_poses))
+    search = find_cameras(searched, sfm, tools, photos.known_poses)
+    if options.engine == "sfm" or photos.known_poses is not None or not _is_left(search, len(searched)):
+        return FoundCameras(search)
+    return _with_left(options, searched, search, sfm, tools, budget)
+
+
+def _is_left(search: CameraSearch, n_photos: int) -> bool:
+    """Return whether a trusted model misses photos that have features."""
+    chosen = search.verdict.chosen
+    if chosen is None or not search.verdict.trusted:
+        return False
+    return len({*chosen.photo.tolist(), *search.failed}) < n_photos
+
+
+def _with_left(
+    options: EngineOptions,
+    searched: Sequence[Photo],
+    search: CameraSearch,
+    sfm: SfmOptions,
+    tools: Tools,
+    budget: Budget,
+) -> FoundCameras:
+    """Ask a network for the photos that are left, if there is one."""
+    from recon3d.feedforward.engine.placing import place_left  # loads torch
+
+    try:
+        means = means_of(options, budget)
+    except (DependencyError, ResourceError) as error:
+        return FoundCameras(search, notes=(f"no network was asked for the photos without a camera: {error}",))
+    placed = place_left(searched, search, means, tools, sfm.seed)
+    metrics = {"left": dict(placed.metrics)} if placed.metrics else {}
+    return FoundCameras(placed.search, metrics=metrics, notes=placed.notes, remarks=placed.remarks)
 
 
 def _by_network(

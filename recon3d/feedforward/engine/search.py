@@ -84,7 +84,7 @@ def find_network_cameras(
     numbers = {"model": means.weights.model, "attention": said.value["attention"], "size": said.value["size"]}
     numbers |= {"grade": judged.grade, **judged.numbers}
     numbers |= {name: value[name] for name in ("depth_difference", "coverage", "sigma_source")}
-    verdict = Verdict(mapped, not refused, refused, () if refused else warnings, judged.drop, (), {"network": numbers})
+    verdict = Verdict(mapped, not refused, refused, () if refused else warnings, judged.drop, (), {"candidates": []})
     search = CameraSearch(
         verdict=verdict,
         model=stage.folder / "model.npz",
@@ -188,7 +188,8 @@ def _checks(judged: Judgement, value: Mapping[str, Any], n_photos: int) -> tuple
     """Return what a prediction falls short in."""
     if n_photos == 1:
         return ()
-    found = [] if judged.grade == "good" else [f"the network's cameras are {judged.grade}: {judged.text}"]
+    share = f"{100 * judged.numbers.get('good_share', 0.0):.0f} % of the feature matches agree closely"
+    found = [] if judged.grade == "good" else [f"the network's cameras are {judged.grade}: {share}"]
     difference = value["depth_difference"]
     if difference is None or difference > MAX_DIFFERENCE:
         said = "do not overlap" if difference is None else f"differ by {100 * difference:.0f} % (median)"
@@ -227,7 +228,7 @@ def _refined(
     note = f"the network's cameras were refined by the photos' features, to {error:.2f} px"
     described = {**done.value, "metric": found.search.description["metric"]}
     metrics = {**found.metrics, "refined": {**after.numbers, "reprojection_px": round(error, 4)}}
-    verdict = replace(verdict, metrics={**verdict.metrics, "network": metrics}, warnings=(*verdict.warnings, note))
+    verdict = replace(verdict, warnings=(*verdict.warnings, note))
     search = replace(found.search, verdict=verdict, model=model, description=described, key=done.key, seconds=seconds)
     return replace(found, search=search, refined=True, checks=(), metrics=metrics)
 
