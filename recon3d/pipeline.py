@@ -50,12 +50,13 @@ class ReconstructOptions:
         photos: which photos are read.
         sfm: how cameras are found.
         scale: where metres come from.
-        engine: ``sfm`` is classical structure from motion; ``lite3r`` a network that sees all photos at once; ``auto``
-            takes SfM, and asks the network only for photos that SfM cannot place.
-        model: network for ``lite3r`` and ``auto``: ``recon3d-small``, ``da3-small``, ``da3-base``, ``da3-large``,
-            ``vggt-1b`` and others; ``recon3d weights list`` shows them.
+        engine: ``sfm``, ``lite3r`` (a network), or SfM and the network for what is left. ``sfm`` is classical structure
+            from motion, ``lite3r`` a network that sees all photos at once; ``auto`` takes SfM, and asks the network only
+            for photos that SfM cannot place.
+        model: network that is asked. ``recon3d weights list`` shows the others, such as ``da3-small`` and ``vggt-1b``.
         checkpoint: file with its weights; default: bundled or fetched ones.
-        dense_attention: compute every attention of the network in full, instead of Lite3R's sparse linear attention.
+        dense_attention: full attention instead of Lite3R's sparse linear one. Weights without projections for that one
+            are computed in full anyway.
         refine: adjust the cameras of ``lite3r`` to the photos' features; kept where that fits better and is verified.
         keep_gauge: keep the mapper's frame instead of levelling the scene.
         only: stop early: ``cameras`` with sparse points, ``points`` with depth maps, ``splats``, or ``mesh`` without
@@ -63,8 +64,8 @@ class ReconstructOptions:
         preset: time against splats, depth and mesh, never against cameras: ``draft``, ``standard`` or ``high``. It
             chooses ``stereo`` and ``splats`` where they are not given; ``recon3d.splats.preset(name)`` returns its
             splat options, to change one of them.
-        depth: depth maps by multi-view ``stereo``, from the ``splats``, or those of the ``network``; default: stereo,
-            but the network's with ``lite3r`` unless its cameras were refined.
+        depth: where depth maps come from; default: multi-view ``stereo``, but the ``network`` with ``lite3r`` unless its
+            cameras were refined.
         splats_start: points that splats start from: ``sparse``, or the ``dense`` ones of the optimised photos.
         relightable: estimate materials and light as well, and write splats and a mesh that can be relit; it needs the
             mesh.
