@@ -192,7 +192,6 @@ class Stream:
             return _Placed(in_world(frame, lies.target_from_source), False, False, lies.inliers)
         self._lost = 0
         is_keyframe = window.overlap(frame, run) < options.keyframe_overlap
-        window.refine(run, lies.target_from_source)
         frame = in_world(frame, lies.target_from_source)
         if is_keyframe:
             window.add(photo, frame)

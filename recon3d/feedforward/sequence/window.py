@@ -14,7 +14,6 @@ from recon3d.feedforward.sequence.registration import Registration, Registration
 from recon3d.feedforward.sequence.samples import Samples, sampled
 from recon3d.feedforward.sequence.sim3 import moved_cameras, scale_of
 
-_MOST_RUNS = 8
 _SAME_SURFACE = 3.0  # deltas: whether two frames show the same part of the scene need not be known better
 
 
@@ -25,12 +24,10 @@ class Keyframe:
     Args:
         photo: what the network sees of it, ``[h,w,3]``.
         samples: points of it, in the world of the stream.
-        n_runs: how many runs they are the mean of, counted up to a limit.
     """
 
     photo: UInt8[np.ndarray, "_ _ 3"]
     samples: Samples
-    n_runs: int = 1
 
 
 class Window:
@@ -70,19 +67,6 @@ class Window:
         delta = _SAME_SURFACE * self.options.delta
         return max(sight(points, run, row, delta).share for row in range(len(self.keyframes)))
 
-    def refine(self, run: ViewEstimates, world_from_run: Float64[np.ndarray, "4 4"]) -> None:
-        """Average what a further run says about the keyframes into what is known of them; their poses stay.
-
-        Args:
-            run: estimates of the keyframes, oldest first.
-            world_from_run: how it lies in the world.
-        """
-        for row, one in enumerate(self.keyframes):
-            again = sampled(run, row, self.options.n_points).moved(world_from_run)
-            if again.size == one.samples.size:
-                mean = _mean(one.samples, again, 1 / (one.n_runs + 1))
-                self.keyframes[row] = Keyframe(one.photo, mean, min(one.n_runs + 1, _MOST_RUNS))
-
     def add(self, photo: UInt8[np.ndarray, "_ _ 3"], in_world: ViewEstimates) -> None:
         """Make a frame a keyframe.
 
@@ -91,17 +75,6 @@ class Window:
             in_world: its estimates, with one row.
         """
         self.keyframes.append(Keyframe(photo, sampled(in_world, 0, self.options.n_points)))
-
-
-def _mean(known: Samples, again: Samples, share: float) -> Samples:
-    """Return points between two estimates of them; where one of these has none, the other."""
-    share_of_each = np.where(known.precision > 0, np.where(again.precision > 0, share, 0.0), 1.0)
-    return replace(
-        known,
-        points_world=known.points_world + share_of_each[:, None] * (again.points_world - known.points_world),
-        depth_z=known.depth_z + share_of_each * (again.depth_z - known.depth_z),
-        precision=np.where(share_of_each == 1.0, again.precision, known.precision),
-    )
 
 
 def row_of(estimates: ViewEstimates, row: int) -> ViewEstimates:
