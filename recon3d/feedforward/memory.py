@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from recon3d.core.errors import ResourceError
 from recon3d.feedforward.da3.metric import NestedDepthAnything3
 from recon3d.feedforward.da3.model import DepthAnything3
@@ -30,7 +32,8 @@ def inference_bytes(model: Network, n_views: int, height: int, width: int) -> in
     parts: list[Vggt | DepthAnything3] = (
         [model.da3, model.da3_metric] if isinstance(model, NestedDepthAnything3) else [model]
     )
-    weights = sum(one.numel() * one.itemsize for one in model.parameters())
+    stored = itertools.chain(model.parameters(), model.buffers())  # narrow weights are buffers
+    weights = sum(one.numel() * one.itemsize for one in stored)
     return weights + max(_working_bytes(part, n_views, height, width) for part in parts)
 
 

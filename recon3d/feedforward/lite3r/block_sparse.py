@@ -56,7 +56,7 @@ def block_sparse_attention(
 def _check_kept(kept: Tensor, rows: tuple[int, ...], n_blocks: int) -> None:
     if kept.shape[:-1] != rows or kept.shape[-1] == 0:
         raise ShapeError("kept blocks do not fit the queries", got=tuple(kept.shape), expected=f"{rows} and the blocks")
-    if kept.device.type == "cpu" and not (int(kept.min()) >= 0 and int(kept.max()) < n_blocks):
+    if kept.device.type == "cpu" and kept.numel() and not (int(kept.min()) >= 0 and int(kept.max()) < n_blocks):
         got = f"{int(kept.min())} to {int(kept.max())}"
         raise ShapeError("kept blocks do not exist", got=got, expected=f"0 to {n_blocks - 1}")
 

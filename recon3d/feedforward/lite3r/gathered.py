@@ -96,7 +96,8 @@ def attend(
         kept: key blocks of each query block.
         size: tokens of a block.
     """
-    out, log_sums = _forward(Gathered.of(q, k, v, kept, size))
+    with torch.autocast(q.device.type, enabled=False):  # buffers of one type cannot take products of another
+        out, log_sums = _forward(Gathered.of(q, k, v, kept, size))
     n = q.shape[1]
     return out.view(len(q), -1, q.shape[-1])[:, :n], log_sums.view(len(q), -1)[:, :n]
 
@@ -120,7 +121,9 @@ def gradients(
     q, k, v, kept = inputs
     queries, job = Blocks(q.shape[1], size), Gathered.of(q, k, v, kept, size)
     of_out, of_sums, of_grad = (queries.split(x).flatten(0, 1) for x in (out, log_sums[..., None], grad))
-    found = (x.view(len(q), -1, q.shape[-1]) for x in _backward(job, of_out, of_sums, of_grad))
+    with torch.autocast(q.device.type, enabled=False):
+        flat = _backward(job, of_out, of_sums, of_grad)
+    found = (x.view(len(q), -1, q.shape[-1]) for x in flat)
     grad_q, grad_k, grad_v = (x[:, : like.shape[1]] for x, like in zip(found, (q, k, v), strict=True))
     return grad_q, grad_k, grad_v
 

@@ -58,9 +58,12 @@ def rescaled(
 @no_type_check
 def _quantise(x, levels, scales, begin, end):
     for row in range(begin, end):
-        largest = np.float32(1e-8)
+        largest, n_nan = np.float32(1e-8), 0
         for column in range(x.shape[1]):
             largest = max(largest, abs(x[row, column]))
+            n_nan += x[row, column] != x[row, column]
+        if n_nan > 0:
+            largest = np.float32(np.nan)  # so that the whole row is, as in a product of floats
         scale = np.float32(127.0) / largest
         scales[row] = largest / np.float32(127.0)
         for column in range(x.shape[1]):

@@ -12,6 +12,7 @@ from torch.nn.functional import linear
 
 from recon3d.feedforward.lite3r.quantisation import E4M3, E5M2, Format, IntegerFormat, fake_quantise
 
+_SILENT = 1e-5
 Kind = Literal["e4m3", "e5m2", "w4a16", "w4a8"]
 
 
@@ -45,7 +46,8 @@ class FakeQuantLinear(nn.Linear):
     """A linear layer with quantised weights and inputs; y = Q(x) Q(W)^T + b, gradients pass straight through Q.
 
     It has the state names of the layer that it replaces, and with a smoothing factor one more, ``smooth``. While the
-    weights are frozen their quantised form is kept, and made anew when they change.
+    weights are frozen their quantised form is kept, and made anew when they change (but for changes through ``.data``,
+    which torch does not count).
 
     Args:
         layer: whose parameters it shares.
@@ -75,7 +77,8 @@ class FakeQuantLinear(nn.Linear):
         used = [one for one in (self.weight, smooth) if one is not None]
         state = [(one.data_ptr(), 0 if one.is_inference() else one._version) for one in used]
         if self._frozen is None or self._frozen[0] != state:
-            self._frozen = state, form.quantised(self.weight if smooth is None else self.weight * smooth)
+            with torch.inference_mode(False), torch.no_grad():  # training may go on with what an evaluation made
+                self._frozen = state, form.quantised(self.weight if smooth is None else self.weight * smooth)
         return self._frozen[1]
 
 
@@ -83,9 +86,10 @@ def smoothing(inputs: Float[Tensor, "*n c"], weight: Float[Tensor, "out c"], alp
     """Return max|x|^alpha / max|W|^(1 - alpha) per channel, which moves outliers of inputs into weights (SmoothQuant).
 
     Args:
-        inputs: examples of what the layer sees.
+        inputs: examples of what the layer sees; a channel that is silent in them may speak later, and gets 1.
         weight: of the layer.
         alpha: share of the outliers that the weights take.
     """
-    largest = inputs.abs().flatten(0, -2).amax(0).clamp_(min=torch.finfo(inputs.dtype).tiny)
-    return largest.pow(alpha) / weight.detach().abs().amax(0).clamp_(min=1e-8).pow(1.0 - alpha)
+    largest = inputs.abs().flatten(0, -2).amax(0)
+    found = largest.pow(alpha) / weight.detach().abs().amax(0).clamp_(min=1e-8).pow(1.0 - alpha)
+    return torch.where(largest > _SILENT, found, 1.0)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
+from torch.nn.functional import pad
 
 _FLOOR = 1e-8  # smallest largest value of a row: rows of zeros keep a finite scale
 
@@ -52,7 +53,7 @@ class IntegerFormat:
 
     Args:
         bits: of a value; levels are -2^(bits-1) to 2^(bits-1) - 1.
-        group: values that share a scale; None = the whole row.
+        group: values that share a scale, fewer at the end of a row that it does not divide; None = the whole row.
     """
 
     bits: int
@@ -73,9 +74,12 @@ class IntegerFormat:
 
     def quantised(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n c"]:
         """Return each row, or group, rounded to its levels."""
-        parts = x if self.group is None else x.reshape(*x.shape[:-1], -1, min(self.group, x.shape[-1]))
+        width = x.shape[-1]
+        group = min(self.group or width, width)
+        rest = -width % group  # the last group of a row may be shorter
+        parts = (pad(x, (0, rest)) if rest else x).reshape(*x.shape[:-1], -(-width // group), group)
         scales = self.scales(parts)
-        return self.encoded(parts, scales).mul_(scales).view(x.shape)
+        return self.encoded(parts, scales).mul_(scales).flatten(-2)[..., :width]
 
 
 Format = FloatFormat | IntegerFormat

@@ -32,6 +32,15 @@ class _Stored(nn.Module):
         bias = None if layer.bias is None else layer.bias.detach().float()
         self.register_buffer("bias", bias)
 
+    def forward(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n out"]:
+        """Apply the layer to every token."""
+        rows = self.product(x.reshape(x.shape[:-1].numel(), self.in_features))
+        return rows.to(x.dtype).view(*x.shape[:-1], self.out_features)
+
+    def product(self, x: Float[Tensor, "n c"]) -> Float[Tensor, "n out"]:
+        """Return the layer's function of tokens, one a row, in any type."""
+        raise NotImplementedError
+
     def extra_repr(self) -> str:
         """Return the sizes, as ``nn.Linear`` does."""
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
@@ -57,8 +66,8 @@ class Fp8Linear(_Stored):
         self.register_buffer("weight", E4M3.encoded(weight, scales))
         self.register_buffer("scales", scales)
 
-    def forward(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n out"]:
-        """Apply the layer to every token."""
+    def product(self, x: Float[Tensor, "n c"]) -> Float[Tensor, "n out"]:
+        """Return the layer's function of tokens, one a row."""
         if x.is_cuda and _has_fp8_units(x.device) and self.in_features % 16 == self.out_features % 16 == 0:
             return self._fp8_product(x)
         kind = torch.bfloat16 if x.device.type == "cpu" and has_bf16_units() else x.dtype
@@ -67,14 +76,12 @@ class Fp8Linear(_Stored):
         return out if self.bias is None else out.add_(self.bias)
 
     def _fp8_product(self, x: Tensor) -> Tensor:
-        rows = x.flatten(0, -2)
-        scales = E4M3.scales(rows.float())
-        encoded = E4M3.encoded(rows.float(), scales)
+        scales = E4M3.scales(x.float())
+        encoded = E4M3.encoded(x.float(), scales)
         bias = None if self.bias is None else self.bias.bfloat16()
-        product = torch._scaled_mm(
+        return torch._scaled_mm(
             encoded, self.weight.T, scale_a=scales, scale_b=self.scales.T, bias=bias, out_dtype=torch.bfloat16
         )
-        return product.to(x.dtype).view(*x.shape[:-1], -1)
 
 
 class Int8Linear(_Stored):
@@ -94,12 +101,10 @@ class Int8Linear(_Stored):
         self.register_buffer("weight", _INT8.encoded(weight, scales).to(torch.int8))
         self.register_buffer("scales", scales.squeeze(-1))
 
-    def forward(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n out"]:
-        """Apply the layer to every token."""
-        rows = x.flatten(0, -2)
-        levels, scales = quantised_rows(rows)
-        out = rescaled(torch._int_mm(levels, self.weight.T), scales, self.scales, self.bias)
-        return out.to(x.dtype).view(*x.shape[:-1], -1)
+    def product(self, x: Float[Tensor, "n c"]) -> Float[Tensor, "n out"]:
+        """Return the layer's function of tokens, one a row."""
+        levels, scales = quantised_rows(x)
+        return rescaled(torch._int_mm(levels, self.weight.T), scales, self.scales, self.bias)
 
 
 class Bf16Linear(_Stored):
@@ -115,10 +120,10 @@ class Bf16Linear(_Stored):
         super().__init__(layer)
         self.register_buffer("weight", layer.weight.detach().bfloat16())
 
-    def forward(self, x: Float[Tensor, "*n c"]) -> Float[Tensor, "*n out"]:
-        """Apply the layer to every token."""
+    def product(self, x: Float[Tensor, "n c"]) -> Float[Tensor, "n out"]:
+        """Return the layer's function of tokens, one a row."""
         bias = None if self.bias is None else self.bias.bfloat16()
-        return linear(x.bfloat16(), self.weight, bias).to(x.dtype)
+        return linear(x.bfloat16(), self.weight, bias)
 
 
 def stored(layer: nn.Linear, storage: Storage = "auto") -> nn.Module:
