@@ -53,7 +53,7 @@ def photographed(poses: np.ndarray, size: tuple[int, int] = SIZE) -> Views:
         world_from_cam = np.linalg.inv(pose)
         along, origin = rays @ world_from_cam[:3, :3].T, world_from_cam[:3, 3]
         with np.errstate(divide="ignore"):
-            far = np.where(along > 0, HALF - origin, -HALF - origin) / along
+            far = np.where(along > 0, HALF - origin, HALF + origin) / np.abs(along)
         depth = far.min(-1)
         images.append(painted(origin + depth[..., None] * along))
         depths.append(depth)

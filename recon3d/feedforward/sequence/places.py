@@ -18,6 +18,7 @@ from recon3d.sfm.retrieval import vlad_signatures
 _SIDE, _CELLS, _DIRECTIONS = 64, 4, 8
 _COLOUR = 0.5  # weight of the colours beside the edges
 _VLAD_SIDE = 200
+_FEW = 100  # features of a photo: with fewer, the codebook says nothing
 _SIFT_SIZE, _SIFT_COUNT = 640, 1024
 _DIM = 1024
 
@@ -30,17 +31,23 @@ def place_signatures(
     Args:
         photos: may be read from disk one by one; vlad keeps their features in temporary files.
         kind: ``vlad`` survives a change of the viewpoint, ``layout`` is faster and works for tiny photos; ``auto``
-            takes vlad where the short side of the first photo has 200 pixels and more.
+            takes vlad where the short side of the first photo has 200 pixels and more, and photos have 100 features.
         seed: of the codebook.
     """
     if not len(photos):
         return np.zeros((0, 1), np.float32)
-    if kind == "auto":
-        kind = "vlad" if min(photos[0].shape[:2]) >= _VLAD_SIDE else "layout"
-    if kind == "layout":
-        return np.stack([layout_signature(photo) for photo in photos])
+    large = kind == "vlad" or (kind == "auto" and min(photos[0].shape[:2]) >= _VLAD_SIDE)
+    found = _vlad(photos, seed, _FEW if kind == "auto" else 0) if large else None
+    return np.stack([layout_signature(photo) for photo in photos]) if found is None else found
+
+
+def _vlad(photos: Sequence[UInt8[np.ndarray, "_ _ 3"]], seed: int, least: int) -> Float32[np.ndarray, "n d"] | None:
+    """Return signatures by SIFT features; None where photos have fewer than ``least`` of them in the mean."""
     with tempfile.TemporaryDirectory(prefix="recon3d-places-") as folder:
-        whole = vlad_signatures(_Descriptors(photos, Path(folder)), seed)
+        descriptors = _Descriptors(photos, Path(folder))
+        if sum(len(descriptors[row]) for row in range(len(photos))) < least * len(photos):
+            return None
+        whole = vlad_signatures(descriptors, seed)
     # A random projection keeps products; a signature of 16,384 numbers for each photo would not stay small.
     projection = generator(seed, "places").normal(size=(whole.shape[1], _DIM)).astype(np.float32)
     return _units(np.concatenate([whole[row : row + 64] @ projection for row in range(0, len(whole), 64)]))

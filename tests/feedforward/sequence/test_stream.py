@@ -16,13 +16,13 @@ from recon3d.feedforward.models import build_model
 from recon3d.feedforward.sequence import Stream, StreamEstimate, StreamOptions
 from recon3d.feedforward.sequence.registration import RegistrationOptions
 
-N = 60
+N = 40
 FEW = RegistrationOptions(n_points=300)
 
 
 @pytest.fixture(scope="module")
 def way() -> Views:
-    return photographed(circle(N, turns=0.6))
+    return photographed(circle(N, turns=0.4))
 
 
 def followed(oracle: Oracle, images: Sequence[np.ndarray] | None = None, **options: Any) -> list[StreamEstimate]:
@@ -73,12 +73,12 @@ def test_a_run_sees_the_window_and_one_frame(way: Views) -> None:
 
 
 def test_nothing_grows_with_the_number_of_frames(way: Views) -> None:
-    """What a stream holds after 40 frames it holds after 60."""
+    """What a stream holds after 25 frames it holds after 40."""
     stream, held = Stream(StreamOptions(window=3, registration=FEW), network=Oracle(way)), []
     for image in way.images:
         stream.push(image)
         held.append(sum(one.photo.nbytes + one.samples.points_world.nbytes for one in stream._window.keyframes))
-    assert held[-1] == held[40] == max(held)
+    assert held[-1] == held[25] == max(held)
 
 
 def test_a_cut_starts_a_new_segment(way: Views) -> None:
