@@ -156,6 +156,7 @@ def means_of(options: EngineOptions, budget: Budget) -> Means:
         DependencyError: its weights are not stored here.
         ResourceError: not even Python and torch fit into the memory.
     """
+    from recon3d.feedforward.engine.calibration import stored_table
     from recon3d.feedforward.engine.network import choose_weights
     from recon3d.feedforward.engine.photographs import Means
 
@@ -168,4 +169,4 @@ def means_of(options: EngineOptions, budget: Budget) -> Means:
             fix="close other programs or raise --max-memory",
         )
     weights = choose_weights(options.model, options.checkpoint, dense_attention=options.dense_attention)
-    return Means(weights, free, budget.n_threads)
+    return Means(weights, free, budget.n_threads, table=stored_table(weights.model, weights.path))

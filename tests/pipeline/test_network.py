@@ -244,16 +244,16 @@ def _knowing_any_order(monkeypatch: pytest.MonkeyPatch, scene: Scene, *, turn_de
     """Put a network in place that recognises the photos by their hashes, whatever their order."""
     keys = {view.sha256: view.key for view in scene.registered}
     shown: list[str] = []
-    real = photographs.read_photos
+    real = photographs.ask
 
-    def read(photos: Sequence[Any], *arguments: Any) -> Any:
-        shown[:] = [keys[photo.sha256] for photo in photos]
-        return real(photos, *arguments)
+    def ask(network: Any, given: Any, *arguments: Any) -> Any:
+        shown[:] = [keys[photo.sha256] for photo in given.photos]
+        return real(network, given, *arguments)
 
     def load(weights: object) -> Loaded:
         return Loaded(_Late(scene, shown, turn_deg, wrong).eval(), "known", ())
 
-    monkeypatch.setattr(photographs, "read_photos", read)
+    monkeypatch.setattr(photographs, "ask", ask)
     monkeypatch.setattr(photographs, "load_network", load)
     monkeypatch.setattr(photographs, "working_size", lambda _: 126)
 

@@ -10,6 +10,7 @@ from recon3d.core.files import sha256_file
 from recon3d.feedforward.checkpoints import load_state, read_state, without_prefix
 from recon3d.feedforward.lite3r.conversion import convert
 from recon3d.feedforward.models import MODEL_NAMES, Network, build_model
+from recon3d.feedforward.weights.registry import CHECKPOINTS
 from recon3d.feedforward.weights.store import stored_weights
 
 _PROJECTION = (".proj_lin.weight", ".lam")
@@ -57,7 +58,8 @@ def choose_weights(model: str, checkpoint: Path | None = None, *, dense_attentio
     """Return the weights of a network: those of a file, or those that are stored here. Nothing is downloaded.
 
     Args:
-        model: one of :data:`recon3d.feedforward.models.MODEL_NAMES`.
+        model: one of :data:`recon3d.feedforward.models.MODEL_NAMES`, or other weights of one of them that
+            ``recon3d weights list`` shows.
         checkpoint: file of weights; None = bundled or fetched ones.
         dense_attention: compute every attention in full.
 
@@ -65,17 +67,18 @@ def choose_weights(model: str, checkpoint: Path | None = None, *, dense_attentio
         UsageError: there is no such model, or no such file.
         DependencyError: there are no weights of it here.
     """
-    if model not in MODEL_NAMES:
+    network = CHECKPOINTS[model].model if model in CHECKPOINTS else model
+    if network not in MODEL_NAMES:
         raise UsageError("there is no such model", got=model, expected=", ".join(MODEL_NAMES))
     if checkpoint is not None:
         if not checkpoint.is_file():
             raise UsageError("there is no such file of weights", got=checkpoint)
-        return ChosenWeights(model, checkpoint, None, dense_attention)
+        return ChosenWeights(network, checkpoint, None, dense_attention)
     path = stored_weights(model)
     if path is None:
         fix = f"run `recon3d weights fetch {model}`, or name a file with --checkpoint"
         raise DependencyError(f"there are no weights of {model} here", fix=fix)
-    return ChosenWeights(model, path, stored_weights(model + _DELTA), dense_attention)
+    return ChosenWeights(network, path, stored_weights(model + _DELTA), dense_attention)
 
 
 def load_network(chosen: ChosenWeights) -> Loaded:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from recon3d.feedforward.inference import prepare
 from recon3d.feedforward.memory import check_memory, inference_bytes
 from recon3d.feedforward.models import Network
 from recon3d.feedforward.preparation import Placement
+from recon3d.feedforward.sequence.chunks import chunk_size
+from recon3d.feedforward.sequence.options import SequenceOptions
+from recon3d.feedforward.sequence.sequence import estimate_sequence
 from recon3d.photos import Photo
 from recon3d.photos.decode import read_mask, read_upright
 from recon3d.sfm.engine import Tools
@@ -33,6 +36,7 @@ VIEWS = "views.npz"
 _DECODED = 4  # times the size of the network's images: what photos are reduced to first, to save memory
 _SMALLEST = 112
 _STEP = 14
+_TOGETHER = 8  # photos that must fit at a time; of more, groups are laid over each other
 
 
 @dataclass(frozen=True)
@@ -76,19 +80,80 @@ def estimate_stage(photos: Sequence[Photo], means: Means, tools: Tools, name: st
         "masks": [None if photo.mask is None else sha256_file(photo.mask) for photo in photos],
         "weights": means.weights.key(),
         "size": means.size,
+        "table": None if means.table is None else asdict(means.table),
     }
 
     def build(folder: Path) -> dict[str, Any]:
-        with tools.progress.stage("asking the network"), torch_threads(means.n_threads):
+        with torch_threads(means.n_threads):
             loaded = load_network(means.weights)
             size, notes = fitting_size(loaded.network, photos, means)
-            images = read_photos(photos, _DECODED * size, tools.max_pixels)
-            views = estimate_views(loaded.network, images, size=size, table=means.table)
-            views = replace(views, placements=tuple(_of_photo(*each) for each in _zipped(views, images, photos)))
-            save_views(folder / VIEWS, confirmed(_masked(views, photos)))
-        return {"size": size, "attention": loaded.attention, "notes": [*loaded.notes, *notes]}
+            answer = ask(loaded.network, Photographs(photos, _DECODED * size, tools.max_pixels), size, means, tools)
+            save_views(folder / VIEWS, confirmed(_masked(answer.views, photos)))
+        told = [*loaded.notes, *notes, *answer.notes]
+        return {"size": size, "attention": loaded.attention, "notes": told, "unlinked": answer.unlinked}
 
     return tools.store.run(name, inputs, build)
+
+
+class Photographs(Sequence[UInt8[np.ndarray, "_ _ 3"]]):
+    """Upright photos, read when they are asked for and reduced by area averaging.
+
+    Args:
+        photos: where they are.
+        limit: for their longer side, in pixels.
+        max_pixels: larger files are not decoded.
+    """
+
+    def __init__(self, photos: Sequence[Photo], limit: int, max_pixels: int) -> None:
+        self.photos, self.limit, self.max_pixels = photos, limit, max_pixels
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: Any) -> Any:
+        return _reduced(read_upright(self.photos[index].path, self.max_pixels), self.limit)
+
+
+class Answer(NamedTuple):
+    """What a network said about any number of photos.
+
+    Args:
+        views: the estimates; their placements refer to the photos in full size.
+        unlinked: photos whose part does not hang together with the first one.
+        notes: what the user should know, in plain words.
+    """
+
+    views: ViewEstimates
+    unlinked: list[int]
+    notes: list[str]
+
+
+def ask(network: Network, given: Photographs, size: int, means: Means, tools: Tools) -> Answer:
+    """Show all photos to a network at once, or in overlapping chunks where they are too many.
+
+    Args:
+        network: in evaluation mode.
+        given: the photos.
+        size: longer side of the network's images, in pixels.
+        means: what may be used.
+        tools: progress.
+    """
+    height, width = _network_size(network, given.photos, size)
+    chunk = chunk_size(network, height, width, means.max_memory_bytes)
+    if len(given) <= chunk:
+        with tools.progress.stage("asking the network"):
+            views = estimate_views(network, list(given), size=size, table=means.table)
+        return Answer(_placed(views, given), [], [])
+    order: Literal["video", "unordered"] = "unordered" if given.photos[0].time_s is None else "video"
+    options = SequenceOptions(order=order, chunk=chunk, size=size)
+
+    def estimate(some: Sequence[UInt8[np.ndarray, "_ _ 3"]]) -> ViewEstimates:
+        return estimate_views(network, list(some), size=size, table=means.table)
+
+    with estimate_sequence(estimate, given, options, progress=tools.progress) as found:
+        views, linked = found.views(range(len(given))), found.linked
+        note = f"the network saw {len(given)} photos in {int(found.chunk.max()) + 1} overlapping groups of {chunk}"
+    return Answer(_placed(views, given), np.flatnonzero(~linked).tolist(), [note])
 
 
 @contextmanager
@@ -100,11 +165,6 @@ def torch_threads(n_threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def read_photos(photos: Sequence[Photo], limit: int, max_pixels: int) -> list[UInt8[np.ndarray, "_ _ 3"]]:
-    """Return upright photos, reduced by area averaging where their longer side exceeds a limit in pixels."""
-    return [_reduced(read_upright(photo.path, max_pixels), limit) for photo in photos]
 
 
 def fitting_size(network: Network, photos: Sequence[Photo], means: Means) -> tuple[int, list[str]]:
@@ -121,10 +181,15 @@ def fitting_size(network: Network, photos: Sequence[Photo], means: Means) -> tup
     wanted = means.size or working_size(network)
     for size in [wanted, *range(wanted // _STEP * _STEP, _SMALLEST - 1, -_STEP)]:
         height, width = _network_size(network, photos, size)
-        if inference_bytes(network, len(photos), height, width) <= means.max_memory_bytes:
+        if inference_bytes(network, min(len(photos), _TOGETHER), height, width) <= means.max_memory_bytes:
             less = f"the network saw photos of {size} instead of {wanted} px to stay within the memory"
             return size, [less] if size < wanted else []
-    check_memory(network, len(photos), *_network_size(network, photos, _SMALLEST), means.max_memory_bytes)
+    check_memory(
+        network,
+        min(len(photos), _TOGETHER),
+        *_network_size(network, photos, min(wanted, _SMALLEST)),
+        means.max_memory_bytes,
+    )
     raise ResourceError("too little memory for the network", got=f"{means.max_memory_bytes / 2**20:.0f} MiB")
 
 
@@ -141,26 +206,24 @@ def _network_size(network: Network, photos: Sequence[Photo], size: int) -> tuple
 
 
 def _reduced(image: UInt8[np.ndarray, "h w 3"], limit: int) -> UInt8[np.ndarray, "_ _ 3"]:
-    height, width = image.shape[:2]
-    factor = limit / max(height, width)
-    if factor >= 1:
-        return image
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+    old = image.shape[1], image.shape[0]
+    size = _reduced_size(*old, limit)
+    return image if size == old else np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
 
 
-def _zipped(
-    views: ViewEstimates, images: Sequence[UInt8[np.ndarray, "_ _ 3"]], photos: Sequence[Photo]
-) -> Iterator[tuple[Placement, tuple[int, int], Photo]]:
-    for place, image, photo in zip(views.placements, images, photos, strict=True):
-        yield place, (image.shape[1], image.shape[0]), photo
+def _reduced_size(width: int, height: int, limit: int) -> tuple[int, int]:
+    factor = min(1.0, limit / max(height, width))
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
-def _of_photo(place: Placement, reduced: tuple[int, int], photo: Photo) -> Placement:
-    """Return where the whole photo lies in the network's image."""
-    return place._replace(
-        scale_x=place.scale_x * reduced[0] / photo.width, scale_y=place.scale_y * reduced[1] / photo.height
-    )
+def _placed(views: ViewEstimates, given: Photographs) -> ViewEstimates:
+    """Return the estimates with placements of the photos in full size."""
+    places = []
+    for place, photo in zip(views.placements, given.photos, strict=True):
+        width, height = _reduced_size(photo.width, photo.height, given.limit)
+        scale = {"scale_x": place.scale_x * width / photo.width, "scale_y": place.scale_y * height / photo.height}
+        places.append(place._replace(**scale))
+    return replace(views, placements=tuple(places))
 
 
 def _masked(views: ViewEstimates, photos: Sequence[Photo]) -> ViewEstimates:

@@ -14,7 +14,7 @@ from recon3d.core.stages import StageResult
 from recon3d.core.workers import TaskFailure
 from recon3d.feedforward.engine.depth import NetworkDepth
 from recon3d.feedforward.engine.judgement import Judgement, judge
-from recon3d.feedforward.engine.photographs import VIEWS, Means, estimate_stage, read_photos
+from recon3d.feedforward.engine.photographs import VIEWS, Means, Photographs, estimate_stage
 from recon3d.feedforward.engine.stored import load_views
 from recon3d.feedforward.engine.surface import depth_difference, surface_points
 from recon3d.feedforward.engine.views import ViewEstimates
@@ -27,11 +27,12 @@ from recon3d.sfm.options import SfmOptions, parse_calibration
 from recon3d.sfm.solve import Capture, no_points
 from recon3d.sfm.types import Mapped
 from recon3d.sfm.verify import verify
-from recon3d.sfm.verify_options import Verdict
+from recon3d.sfm.verify_options import Drop, Verdict
 
 MAX_DIFFERENCE = 0.1  # of the depth, between overlapping photos
 MIN_FEATURES = 15  # in some photo: fewer are no picture of anything
 _COLOUR_SIZE = 640
+UNLINKED = "nothing links its group of photos to the others"
 ONE_PHOTO = "one photo only: its depth is the network's alone, and nothing checks it"
 
 
@@ -84,7 +85,8 @@ def find_network_cameras(
     numbers = {"model": means.weights.model, "attention": said.value["attention"], "size": said.value["size"]}
     numbers |= {"grade": judged.grade, **judged.numbers}
     numbers |= {name: value[name] for name in ("depth_difference", "coverage", "sigma_source")}
-    verdict = Verdict(mapped, not refused, refused, () if refused else warnings, judged.drop, (), {"candidates": []})
+    drop = judged.drop + tuple(Drop(i, UNLINKED) for i in said.value["unlinked"])
+    verdict = Verdict(mapped, not refused, refused, () if refused else warnings, drop, (), {"candidates": []})
     search = CameraSearch(
         verdict=verdict,
         model=stage.folder / "model.npz",
@@ -118,8 +120,7 @@ def _cameras_stage(
         views = load_views(said.folder / VIEWS)
         cameras = photo_cameras(views, photos, np.array(capture.group, np.int64), capture.calibration)
         views = with_intrinsics(views, cameras)
-        images = read_photos(photos, _COLOUR_SIZE, tools.max_pixels)
-        points = surface_points(views, cameras, images)
+        points = surface_points(views, cameras, Photographs(photos, _COLOUR_SIZE, tools.max_pixels))
         mapped = Mapped("network", np.arange(len(photos)), cameras, np.array(capture.group, np.int64), points)
         save_mapped(folder / "model.npz", mapped)
         difference = depth_difference(views)

@@ -37,7 +37,7 @@ def test_too_few_samples_give_no_table() -> None:
     assert fit_table(np.full(500, np.nan), np.zeros(500), "") is None
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(st.floats(1, 100), st.floats(-2, 2)), min_size=100, max_size=300))
 def test_sigma_never_rises_with_confidence(samples: list[tuple[float, float]]) -> None:
     confidence, error = np.array(samples).T
