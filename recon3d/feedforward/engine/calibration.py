@@ -37,7 +37,9 @@ def learn_table(network: Network, scenes: Iterable[TrueViews], source: str) -> S
         ResultError: too few pixels can be compared.
     """
     found = [relative_errors(network, batch, row) for batch in scenes for row in range(len(batch.images))]
-    table = fit_table(*(np.concatenate(parts) for parts in zip(*found, strict=True)), source) if found else None
+    none = np.zeros(0)
+    confidence = np.concatenate([none, *(one for one, _ in found)])
+    table = fit_table(confidence, np.concatenate([none, *(one for _, one in found)]), source)
     if table is None:
         raise ResultError("the scenes hold too few pixels to learn sigmas from", got=len(found), fix="give more scenes")
     return table

@@ -121,3 +121,11 @@ class _Evil:
 
     def __reduce__(self) -> tuple[object, ...]:
         return Path.touch, (self.target,)
+
+
+def test_other_weights_of_a_network_are_known_by_their_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "stored_weights", {"vggt-1b-commercial": tmp_path / "a"}.get)
+    chosen = choose_weights("vggt-1b-commercial")
+    assert (chosen.model, chosen.path) == ("vggt-1b", tmp_path / "a")
