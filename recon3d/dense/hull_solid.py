@@ -16,6 +16,7 @@ from recon3d.render.mesh.normals import vertex_normals
 
 BYTES_PER_VOXEL = 8
 _MARGIN_PX = 0.3
+_RIM_PX = 2.0
 _REACH = 16.0
 _COARSE = 48
 _ROOM = 1.0
@@ -30,11 +31,13 @@ class Hull:
     Args:
         outside: distance from the hull in truncations, positive outside, between -1 and 1, ``[x,y,z]``.
         margin: how far outside the hull a surface that was seen is kept, in truncations.
+        rim: how far inside the hull a surface is drawn towards it, in truncations; up to half as far, all the way.
         reach: number of voxels around what was seen in which the surface goes on smoothly.
     """
 
     outside: Float32[np.ndarray, "x y z"]
     margin: float
+    rim: float
     reach: float = _REACH
 
     @classmethod
@@ -48,7 +51,8 @@ class Hull:
             pixel: width of a pixel at the surface, in world units.
         """
         grid = Grid(np.array(lattice.origin) + lattice.voxel * box.low, lattice.voxel, box.size)
-        return cls(hull_field(silhouettes, grid, lattice.truncation), _MARGIN_PX * pixel / lattice.truncation)
+        unit = pixel / lattice.truncation
+        return cls(hull_field(silhouettes, grid, lattice.truncation), _MARGIN_PX * unit, _RIM_PX * unit)
 
     def fill(
         self, field: Float32[np.ndarray, "x y z"], fixed: Bool[np.ndarray, "x y z"]
@@ -56,7 +60,8 @@ class Hull:
         """Return the field with what is not fixed filled up to the hull, and everything beside the hull empty.
 
         Continued is what was seen minus the distance from the hull, and that fades: near what was seen the surface goes
-        on smoothly, far from it the solid is the hull.
+        on smoothly, far from it the solid is the hull. Outlines are sharper than stereo, which sees the highlights of
+        a glossy body behind its surface: what lies within a pixel or so of the hull is moved onto it.
 
         Args:
             field: values, ``[x,y,z]``; those that are not fixed do not matter.
@@ -70,7 +75,9 @@ class Hull:
         field -= outside
         field[~fixed] = 0.0
         fixed |= outside > 0
-        return np.asarray(outside + continue_field(field, fixed, 0.0, self.reach))
+        solid = outside + continue_field(field, fixed, 0.0, self.reach)
+        solid -= np.float32(0.5 * self.rim) * np.clip(1 + outside / np.float32(self.rim), 0, 1)
+        return np.asarray(np.maximum(solid, outside))
 
 
 def flattened(

@@ -147,3 +147,15 @@ def test_surrounded_means_outside_and_without_a_large_gap() -> None:
     assert not is_surrounded(5 * box, circle)
     assert not is_surrounded(box[:0], circle)
     assert not is_surrounded(box, circle[:2])
+
+
+@pytest.mark.parametrize(("inwards_px", "kept_px"), [(0.8, 0.0), (6.0, 6.0)])
+def test_what_lies_a_pixel_inside_the_hull_is_moved_onto_it(inwards_px: float, kept_px: float) -> None:
+    _, cameras, masks = views_of([*ring(10, 3.0, 0.3), *ring(6, 2.6, 1.9)], size=96)
+    pixel = 3.0 / float(cameras.K[0, 0, 0])
+    small = render(cameras, [sphere(tuple(CENTRE), RADIUS - inwards_px * pixel)])
+    mesh = fuse_with_stats(small, cameras, FusionOptions(voxel_size=0.03), masks=masks)[0]
+    away = mesh.vertices - CENTRE
+    level = np.abs(away[:, 2]) < 0.2 * RADIUS
+    off = (RADIUS - np.linalg.norm(away[level], axis=1)) / pixel
+    assert np.median(off) == pytest.approx(kept_px, abs=0.4)
