@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float32, Int64
-from torch import nn
 
 from recon3d.core.budget import available_memory_bytes
 from recon3d.feedforward.memory import check_memory, inference_bytes
@@ -95,25 +95,18 @@ def chunk_size(network: Network, height: int, width: int, max_memory_bytes: int 
         network: whose weights are in memory already.
         height: of its images, in pixels.
         width: of its images, in pixels.
-        max_memory_bytes: what its tensors may take, without the weights; None = 80 % of what is free.
+        max_memory_bytes: for weights and tensors together; None = the weights and 80 % of what is free.
 
     Raises:
         ResourceError: not even two fit.
     """
-    weights = _weights(network)
-    free = weights + (int(_SHARE * _free_bytes(network)) if max_memory_bytes is None else max_memory_bytes)
-    check_memory(network, 2, height, width, free)
-    return next(n for n in range(MAX_CHUNK, 1, -1) if n == 2 or inference_bytes(network, n, height, width) <= free)
+    limit = usable_bytes(network) if max_memory_bytes is None else max_memory_bytes
+    check_memory(network, 2, height, width, limit)
+    return next(n for n in range(MAX_CHUNK, 1, -1) if n == 2 or inference_bytes(network, n, height, width) <= limit)
 
 
-def _weights(network: nn.Module) -> int:
-    return sum(one.numel() * one.itemsize for one in network.parameters())
-
-
-def _free_bytes(network: nn.Module) -> int:
+def usable_bytes(network: Network) -> int:
+    """Return what weights and tensors may take on the network's device: the weights and 80 % of what is free."""
     device = next(network.parameters()).device
-    if device.type == "cuda":
-        import torch
-
-        return int(torch.cuda.mem_get_info(device)[0])
-    return available_memory_bytes()
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory_bytes()
+    return sum(one.numel() * one.itemsize for one in network.parameters()) + int(_SHARE * free)

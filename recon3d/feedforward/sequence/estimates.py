@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64, Int64, Shaped
 
 from recon3d.core.errors import UsageError
 from recon3d.feedforward.engine.views import ViewEstimates
@@ -72,25 +72,32 @@ class SequenceEstimates:
         return (self[photo] for photo in range(len(self)))
 
     def views(self, photos: Sequence[int]) -> ViewEstimates:
-        """Return the estimates of some photos together.
+        """Return the estimates of some photos together; smaller maps are padded at the right and below.
 
         Args:
             photos: their numbers, at least one.
 
         Raises:
-            UsageError: there is none, or their maps differ in size.
+            UsageError: there is none.
         """
+        if not len(photos):
+            raise UsageError("estimates of no photo cannot be put together")
         found = [self[photo] for photo in photos]
-        sizes = {one.depth_z.shape[1:] for one in found}
-        if len(sizes) != 1:
-            raise UsageError("estimates are put together for photos of one size", got=sorted(sizes))
+        height, width = (max(one.depth_z.shape[axis] for one in found) for axis in (1, 2))
+
+        def maps(name: str) -> Shaped[np.ndarray, "s h w"]:
+            own = (getattr(one, name) for one in found)
+            return np.concatenate(
+                [np.pad(one, ((0, 0), (0, height - one.shape[1]), (0, width - one.shape[2]))) for one in own]
+            )
+
         return ViewEstimates(
             cam_from_world=np.concatenate([one.cam_from_world for one in found]),
             K=np.concatenate([one.K for one in found]),
-            depth_z=np.concatenate([one.depth_z for one in found]),
-            sigma=np.concatenate([one.sigma for one in found]),
-            confidence=np.concatenate([one.confidence for one in found]),
-            valid=np.concatenate([one.valid for one in found]),
+            depth_z=maps("depth_z"),
+            sigma=maps("sigma"),
+            confidence=maps("confidence"),
+            valid=maps("valid"),
             metric=self.metric,
             placements=tuple(place for one in found for place in one.placements),
             sigma_source=found[0].sigma_source,

@@ -18,7 +18,7 @@ class SequenceOptions:
         chunk: photos in one run of the network; None = what memory allows, at most 120.
         overlap: photos of a chunk that earlier chunks have too; None = half of the chunk.
         size: longer side (VGGT: width) of the network's images, in pixels; None = that of the network.
-        max_memory_bytes: what the network may take; None = 80 % of what is free.
+        max_memory_bytes: for the network's weights and tensors together; None = the weights and 80 % of what is free.
         loops: look for places that were seen before, by appearance, and verify them by a run of their own.
         loop_views: photos in such a run.
         signatures: how photos are compared: by ``vlad`` of their SIFT features, by ``layout`` of edges and colours, or

@@ -14,8 +14,11 @@ from PIL import Image
 from recon3d.core.errors import InputError, UsageError
 from recon3d.feedforward.engine.network import choose_weights, load_network
 from recon3d.feedforward.engine.views import ViewEstimates
+from recon3d.feedforward.inference import prepare
+from recon3d.feedforward.memory import check_memory
 from recon3d.feedforward.models import Network
 from recon3d.feedforward.preparation import Placement, check_photos
+from recon3d.feedforward.sequence.chunks import usable_bytes
 from recon3d.feedforward.sequence.estimator import Estimator, NetworkEstimator, as_estimator
 from recon3d.feedforward.sequence.registration import RegistrationOptions
 from recon3d.feedforward.sequence.window import Window, in_world, row_of
@@ -140,6 +143,7 @@ class Stream:
 
         Raises:
             InputError: it is no image, or its size differs from that of the first one.
+            ResourceError: a window of such frames does not fit into memory.
             UsageError: the stream is closed.
         """
         with self._lock:
@@ -168,6 +172,10 @@ class Stream:
 
     def _check(self, image: UInt8[np.ndarray, "..."]) -> None:
         check_photos([image])
+        if self._shape is None and isinstance(self._estimator, NetworkEstimator):
+            network, size = self._estimator.network, self._estimator.size
+            height, width = prepare(network, [image], size=size).images.shape[-2:]
+            check_memory(network, self.options.window + 1, height, width, usable_bytes(network))
         self._shape = self._shape or image.shape[:2]
         if image.shape[:2] != self._shape:
             raise InputError("the frames of a stream have one size", got=image.shape[:2], expected=self._shape)

@@ -13,6 +13,7 @@ from recon3d.feedforward.models import build_model
 from recon3d.feedforward.preparation import Placement
 from recon3d.feedforward.sequence import store as store_module
 from recon3d.feedforward.sequence.estimator import NetworkEstimator, Picked, as_estimator
+from recon3d.feedforward.sequence.loops import is_one_place
 from recon3d.feedforward.sequence.overlap import Look, look_alike, sight, whole
 from recon3d.feedforward.sequence.samples import sampled
 from recon3d.feedforward.sequence.store import EstimateStore
@@ -50,6 +51,18 @@ def test_photos_of_other_places_do_not_look_alike() -> None:
     flat = np.full_like(VIEWS.images[1], 80)
     assert look_alike(points, seen, own, whole(flat, RUN, 1)) == 0.0
     assert look_alike(points, SHARE[3], own, own) == 0.0  # too few points
+
+
+def test_two_visits_are_one_place_where_surfaces_and_looks_agree() -> None:
+    twice = [*VIEWS.images[:3]] * 2
+    run = Oracle(VIEWS, noise=0.01)(twice)
+    looks = [whole(photo, run, row) for row, photo in enumerate(twice)]
+    assert is_one_place(run, looks, 3, 500, 0.1)
+    elsewhere = [*looks[:3], *(whole(VIEWS.images[3], run, row) for row in range(3, 6))]
+    assert not is_one_place(run, elsewhere, 3, 500, 0.1), "a network that lays any photos on each other is believed"
+    depth = run.depth_z.copy()
+    depth[3:] *= np.float32(0.7)
+    assert not is_one_place(replace(run, depth_z=depth), looks, 3, 500, 0.1)
 
 
 def test_a_photo_is_looked_up_through_its_placement() -> None:

@@ -10,10 +10,10 @@ import pytest
 from sequence_world import K, Oracle, Views, circle, photographed, trajectory_error
 
 import recon3d
-from recon3d.core.errors import DependencyError, InputError, UsageError
+from recon3d.core.errors import DependencyError, InputError, ResourceError, UsageError
 from recon3d.feedforward.engine.views import ViewEstimates
 from recon3d.feedforward.models import build_model
-from recon3d.feedforward.sequence import Stream, StreamEstimate, StreamOptions
+from recon3d.feedforward.sequence import Stream, StreamEstimate, StreamOptions, chunks
 from recon3d.feedforward.sequence.registration import RegistrationOptions
 
 N = 40
@@ -162,6 +162,13 @@ def test_a_real_network_takes_frames() -> None:
     assert all(np.isfinite(one.cam_from_world).all() and np.isfinite(one.depth_z).all() for one in found)
     stretch = found[2].K_image[[0, 1], [0, 1]] / found[2].K[[0, 1], [0, 1]]
     assert stretch == pytest.approx([240 / 56, 180 / 42])
+
+
+def test_too_little_memory_is_said_before_it_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "available_memory_bytes", lambda: 1_000_000)
+    stream = Stream(StreamOptions(size=56), network=build_model("recon3d-small", seed=0))
+    with stream, pytest.raises(ResourceError, match="6 photos of 56x56 do not fit"):
+        stream.push(np.zeros((100, 100, 3), np.uint8))
 
 
 def test_it_is_one_of_the_names_of_the_front_page() -> None:
