@@ -103,5 +103,5 @@ def is_one_place(estimates: ViewEstimates, looks: Sequence[Look], n_first: int, 
         seen = [sight(points, estimates, other, delta) for other in range(n_first, len(estimates))]
         best = max(range(len(seen)), key=lambda i: seen[i].share)
         shares.append(seen[best].share)
-        likeness.append(look_alike(points, seen[best], looks[row], looks[n_first + best]))
+        likeness.append(look_alike(points, seen[best], looks[row], looks[n_first + best]) or 0.0)
     return float(np.median(shares)) >= _MIN_SHARE and float(np.median(likeness)) >= _MIN_LOOK

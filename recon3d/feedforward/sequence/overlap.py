@@ -88,18 +88,19 @@ def whole(photo: UInt8[np.ndarray, "_ _ 3"], estimates: ViewEstimates, row: int)
     return Look(photo, Placement(width / photo.shape[1], height / photo.shape[0]))
 
 
-def look_alike(points: Samples, seen: Sight, first: Look, second: Look) -> float:
-    """Return the correlation of the brightness of common points in two photos, -1..1; 0 where there are too few.
+def look_alike(
+    points: Samples, seen: Sight, first: Look, second: Look, *, least_contrast: float = 1e-9
+) -> float | None:
+    """Return the correlation of the brightness of common points in two photos, -1..1; None where it says nothing.
 
     Args:
         points: of the first photo.
         seen: where they fall in the second.
         first: the one photo.
         second: the other.
+        least_contrast: standard deviation of the brightness that both photos must have there, in grey levels.
     """
     if seen.agree.sum() < _LEAST:
-        return 0.0
+        return None
     a, b = first.grey(points.pixels[seen.agree]), second.grey(seen.pixels[seen.agree])
-    if a.std() == 0 or b.std() == 0:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
+    return float(np.corrcoef(a, b)[0, 1]) if min(a.std(), b.std()) >= least_contrast else None

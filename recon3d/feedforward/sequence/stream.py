@@ -39,7 +39,8 @@ class StreamOptions:
         size: longer side (VGGT: width) of the network's images, in pixels; None = that of the network.
         window: keyframes that each new frame is seen with; time and memory of a frame grow with it.
         keyframe_overlap: a frame of which no keyframe shows this share of the surface becomes a keyframe.
-        lost_after: frames in a row that contradict the keyframes, after which a new segment starts.
+        min_overlap: a frame of which no keyframe shows this share of the surface is not tracked.
+        lost_after: frames in a row that are not tracked, after which a new segment starts.
         registration: how a run is laid over the keyframes.
     """
 
@@ -49,15 +50,16 @@ class StreamOptions:
     size: int | None = None
     window: int = 5
     keyframe_overlap: float = 0.7
+    min_overlap: float = 0.1
     lost_after: int = 3
     registration: RegistrationOptions = field(default_factory=RegistrationOptions)
 
     def __post_init__(self) -> None:
-        if self.window < 1 or self.lost_after < 1 or not 0 <= self.keyframe_overlap <= 1:
+        if self.window < 1 or self.lost_after < 1 or not 0 <= self.min_overlap <= self.keyframe_overlap <= 1:
             raise UsageError(
                 "the options of a stream are wrong",
                 got=self,
-                expected="window and lost_after of 1 and more, keyframe_overlap in 0..1",
+                expected="window and lost_after of 1 and more, 0 <= min_overlap <= keyframe_overlap <= 1",
             )
 
 
@@ -75,7 +77,8 @@ class StreamEstimate:
         sigma: one standard deviation of the depth, 0 where there is none, ``[h,w]``.
         valid: pixels whose depth can be used, ``[h,w]``.
         is_keyframe: whether later frames are compared with this one.
-        tracked: whether the frame fits the keyframes. Where it is false, pose and depth are a guess.
+        tracked: whether the run confirms the keyframes, and the frame shows surfaces of theirs that look the same.
+            Where it is false, pose and depth are a guess.
         inliers: share of the points of the keyframes that this run confirms.
         segment: rises when the stream was lost and started anew. Poses of different segments share neither origin nor
             unit.
@@ -192,18 +195,17 @@ class Stream:
         frame, window, options = row_of(run, len(run) - 1), self._window, self.options
         if not window.keyframes:
             return self._restarted(photo, frame)
-        lies = window.registered(run)
-        if lies.inliers < options.registration.min_inliers:
-            self._lost += 1
-            if self._lost >= options.lost_after:
-                return self._restarted(photo, frame)
-            return _Placed(in_world(frame, lies.target_from_source), False, False, lies.inliers)
-        self._lost = 0
-        is_keyframe = window.overlap(frame, run) < options.keyframe_overlap
+        lies, shared = window.registered(run), window.shared(photo, run)
+        fits = lies.inliers >= options.registration.min_inliers
+        tracked = fits and shared.share >= options.min_overlap and shared.looks_alike
+        self._lost = 0 if tracked else self._lost + 1
+        if self._lost >= options.lost_after:
+            return self._restarted(photo, frame)
         frame = in_world(frame, lies.target_from_source)
+        is_keyframe = tracked and shared.share < options.keyframe_overlap
         if is_keyframe:
             window.add(photo, frame)
-        return _Placed(frame, is_keyframe, True, lies.inliers)
+        return _Placed(frame, is_keyframe, tracked, lies.inliers)
 
     def _restarted(self, photo: UInt8[np.ndarray, "_ _ 3"], frame: ViewEstimates) -> _Placed:
         """Start a segment whose world is the camera of this frame."""

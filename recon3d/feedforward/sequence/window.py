@@ -9,12 +9,14 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from recon3d.feedforward.engine.views import ViewEstimates
-from recon3d.feedforward.sequence.overlap import sight
+from recon3d.feedforward.sequence.overlap import look_alike, sight, whole
 from recon3d.feedforward.sequence.registration import Registration, RegistrationOptions, register
 from recon3d.feedforward.sequence.samples import Samples, sampled
 from recon3d.feedforward.sequence.sim3 import moved_cameras, scale_of
 
 _SAME_SURFACE = 3.0  # deltas: whether two frames show the same part of the scene need not be known better
+_CONTRAST = 4.0  # grey levels: a surface with less looks like any other
+_ALIKE = 0.15  # correlation of the brightness of one surface in two frames, seen through imperfect poses
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,19 @@ class Keyframe:
 
     photo: UInt8[np.ndarray, "_ _ 3"]
     samples: Samples
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What a frame has in common with the keyframes.
+
+    Args:
+        share: of its surface that the best keyframe shows.
+        looks_alike: whether the brightness there fits, as far as there is anything to see.
+    """
+
+    share: float
+    looks_alike: bool
 
 
 class Window:
@@ -56,16 +71,19 @@ class Window:
         found = [sampled(estimates, row, self.options.n_points) for row in range(len(self.keyframes))]
         return register([one.samples for one in self.keyframes], found, self.options)
 
-    def overlap(self, frame: ViewEstimates, run: ViewEstimates) -> float:
-        """Return how much of a frame's surface the keyframe that shares most of it shows.
+    def shared(self, photo: UInt8[np.ndarray, "_ _ 3"], run: ViewEstimates) -> Shared:
+        """Return how much of a frame the keyframe that shows most of it shows, and whether it looks like that.
 
         Args:
-            frame: estimates with one row, in the frame of reference of the run.
-            run: estimates of the keyframes, oldest first.
+            photo: of the frame.
+            run: estimates of the keyframes, oldest first, then of the frame.
         """
-        points = sampled(frame, 0, self.options.n_points)
-        delta = _SAME_SURFACE * self.options.delta
-        return max(sight(points, run, row, delta).share for row in range(len(self.keyframes)))
+        points, delta = sampled(run, len(run) - 1, self.options.n_points), _SAME_SURFACE * self.options.delta
+        seen = [sight(points, run, row, delta) for row in range(len(self.keyframes))]
+        best = max(range(len(seen)), key=lambda row: seen[row].share)
+        own, other = whole(photo, run, len(run) - 1), whole(self.keyframes[best].photo, run, best)
+        alike = look_alike(points, seen[best], own, other, least_contrast=_CONTRAST)
+        return Shared(seen[best].share, alike is None or alike >= _ALIKE)
 
     def add(self, photo: UInt8[np.ndarray, "_ _ 3"], in_world: ViewEstimates) -> None:
         """Make a frame a keyframe.

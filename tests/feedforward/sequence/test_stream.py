@@ -101,6 +101,30 @@ def test_a_cut_starts_a_new_segment(way: Views) -> None:
     assert trajectory_error(way.cam_from_world[22:26], poses(found[22:])) < 1e-4
 
 
+@pytest.mark.parametrize("claims", ["the same place", "far away"])
+def test_frames_of_another_place_are_not_tracked(claims: str, way: Views) -> None:
+    """The keyframes confirm such a run, only the new frame does not belong to them."""
+    other = np.random.default_rng(0).integers(0, 255, (3, *way.images[0].shape), np.uint8)
+    both = Views(
+        [*way.images[:8], *other],
+        np.concatenate([way.cam_from_world[:8], way.cam_from_world[8:11]]),
+        np.concatenate([way.depth_z[:8], way.depth_z[8:11]]),
+    )
+    if claims == "far away":
+        both.cam_from_world[8:, :3, 3] += 50.0
+    found = followed(Oracle(both), lost_after=4)
+    assert [one.tracked for one in found] == [True] * 8 + [False] * 3
+    assert not any(one.is_keyframe for one in found[8:])
+
+
+def test_blank_walls_are_followed_by_their_shape(way: Views) -> None:
+    blank = [np.full_like(image, 100) for image in way.images[:4]]
+    for number, image in enumerate(blank):
+        image[0, 0] = number  # one pixel, by which the oracle knows them
+    found = followed(Oracle(Views(blank, way.cam_from_world[:4], way.depth_z[:4])))
+    assert all(one.tracked for one in found)
+
+
 def test_one_bad_run_changes_nothing_afterwards(way: Views) -> None:
     class Hiccup(Oracle):
         def __call__(self, images: Sequence[np.ndarray]) -> ViewEstimates:
@@ -196,7 +220,7 @@ def test_bad_frames(way: Views) -> None:
 
 
 def test_bad_options(tmp_path: Path) -> None:
-    for wrong in ({"window": 0}, {"lost_after": 0}, {"keyframe_overlap": 1.5}):
+    for wrong in ({"window": 0}, {"lost_after": 0}, {"keyframe_overlap": 1.5}, {"min_overlap": 0.9}):
         with pytest.raises(UsageError, match="options of a stream"):
             StreamOptions(**wrong)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="no such file"):
