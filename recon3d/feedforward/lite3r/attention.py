@@ -59,7 +59,7 @@ class SparseLinearAttention(Attention):
         return nn.Linear(self.head_dim, self.head_dim, bias=False, device=like.device, dtype=like.dtype)
 
     def attend(
-        self, q: Float[Tensor, "b heads n d"], k: Float[Tensor, "b heads n d"], v: Float[Tensor, "b heads n d"]
+        self, q: Float[Tensor, "b heads n d"], k: Float[Tensor, "b heads m d"], v: Float[Tensor, "b heads m d"]
     ) -> Float[Tensor, "b heads n d"]:
         """Return the sum of the projected branches, ``[b,heads,n,d]``; q and k come after q/k norm and RoPE."""
         plain = type(self.proj_lin) is nn.Linear and self.options.mode != "linear_only"

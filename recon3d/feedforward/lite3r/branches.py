@@ -35,8 +35,8 @@ class _Both(NamedTuple):
 
 def branches(
     q: Float[Tensor, "*b n d"],
-    k: Float[Tensor, "*b n d"],
-    v: Float[Tensor, "*b n d"],
+    k: Float[Tensor, "*b m d"],
+    v: Float[Tensor, "*b m d"],
     options: SparseOptions,
     *,
     projection: Float[Tensor, "d d"] | None = None,
@@ -45,8 +45,8 @@ def branches(
 
     Args:
         q: queries after q/k norm and RoPE, ``[*b,n,d]``.
-        k: keys likewise.
-        v: values.
+        k: keys likewise, ``[*b,m,d]``.
+        v: values, ``[*b,m,d]``.
         options: mode and what is kept.
         projection: applied to the linear branch; None = identity.
     """
@@ -61,8 +61,8 @@ def _filled(q: Tensor, k: Tensor, v: Tensor, options: SparseOptions) -> tuple[Te
     """Turn literal padding into tokens."""
     if options.padding == "masked":
         return q, k, v
-    blocks = Blocks(q.shape[-2], options.block_size)
-    return blocks.padded(q), blocks.padded(k), blocks.padded(v)
+    filled = [Blocks(x.shape[-2], options.block_size).padded(x) for x in (q, k, v)]
+    return filled[0], filled[1], filled[2]
 
 
 def _sparse(q: Tensor, k: Tensor, v: Tensor, options: SparseOptions) -> Tensor | None:
@@ -74,7 +74,7 @@ def _sparse(q: Tensor, k: Tensor, v: Tensor, options: SparseOptions) -> Tensor |
         return topk_attention(q, k, v, options.kept_keys(k.shape[-2]))
     n, size = q.shape[-2], options.block_size
     q, k, v = _filled(q, k, v, options)
-    kept = choose_blocks(q, k, size, options.kept_blocks(Blocks(n, size).count))
+    kept = choose_blocks(q, k, size, options.kept_blocks(Blocks(k.shape[-2], size).count))
     return block_sparse_attention(q, k, v, kept, size=size, backend=options.backend)[..., :n, :]
 
 

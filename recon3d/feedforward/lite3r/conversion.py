@@ -30,9 +30,11 @@ def convert(model: M, options: SparseOptions | None = None, *, seed: int = 0) ->
         seed: of the new projections, which start so small that they move the outputs by about a percent.
     """
     options = options or SparseOptions()
-    for name, module in list(model.named_modules()):
+    made: dict[nn.Module, SparseLinearAttention] = {}  # a module that stands at two places stays one
+    for name, module in list(model.named_modules(remove_duplicate=False)):
         if isinstance(module, Attention) and not isinstance(module, SparseLinearAttention):
-            _put(model, name, SparseLinearAttention.of(module, options))
+            made[module] = made.get(module) or SparseLinearAttention.of(module, options)
+            _put(model, name, made[module])
     generator = torch.Generator().manual_seed(seed)
     for module in sparse_attentions(model):
         module.draw(generator)
@@ -79,9 +81,11 @@ def store_linears(model: M, storage: Storage = "auto") -> M:
 
 def _swap(model: M, made: Callable[[nn.Linear], nn.Module], skip: Callable[[str], bool]) -> M:
     """Swap plain and fake-quantised linear layers; others, such as those inside torch's own attention, stay."""
-    for name, module in list(model.named_modules()):
+    swapped: dict[nn.Module, nn.Module] = {}
+    for name, module in list(model.named_modules(remove_duplicate=False)):
         if type(module) in (nn.Linear, FakeQuantLinear) and not skip(name):
-            _put(model, name, made(cast(nn.Linear, module)))
+            swapped[module] = swapped.get(module) or made(cast(nn.Linear, module))
+            _put(model, name, swapped[module])
     return model
 
 

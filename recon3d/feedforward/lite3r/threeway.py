@@ -64,4 +64,4 @@ def marginal_attention(
     sums = wide @ features.sum(-2)
     seen = queries.split(feature_map(q))
     norm = seen @ sums.unsqueeze(-1) + EPS
-    return queries.join(seen @ state.view(*state.shape[:-1], q.shape[-1], -1) / norm)
+    return queries.join(seen @ state.view(*state.shape[:-1], q.shape[-1], v.shape[-1]) / norm)

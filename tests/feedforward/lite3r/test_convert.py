@@ -204,3 +204,15 @@ def test_layers_inside_torch_s_own_attention_stay() -> None:
     assert isinstance(model[1], Int8Linear)
     x = torch.randn(3, 1, 8)
     assert model[0](x, x, x)[0].shape == x.shape
+
+
+def test_a_module_that_stands_at_two_places_stays_one() -> None:
+    attention, layer = Attention(8, 2), nn.Linear(8, 8)
+    model = nn.ModuleDict({"a": attention, "b": attention, "c": layer, "d": layer})
+    convert(model)
+    assert isinstance(model["b"], SparseLinearAttention) and model["a"] is model["b"]
+    fake_quantise_linears(model)
+    assert isinstance(model["d"], FakeQuantLinear) and model["c"] is model["d"]
+    store_linears(model, "int8")
+    assert isinstance(model["d"], Int8Linear) and model["c"] is model["d"]
+    assert isinstance(model["b"].qkv, Int8Linear) and model["a"].qkv is model["b"].qkv
