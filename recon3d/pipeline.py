@@ -22,7 +22,14 @@ from recon3d.dense.fusion_options import FusionOptions
 from recon3d.dense.stereo_options import StereoOptions
 from recon3d.photos import Photo, PhotoOptions, PhotoSet, load_photos, read_thumbnails
 from recon3d.pipeline_images import Images, undistort
-from recon3d.pipeline_network import Engine, EngineOptions, FoundCameras, check_engine, find_cameras_by
+from recon3d.pipeline_network import (
+    Engine,
+    EngineOptions,
+    FoundCameras,
+    check_engine,
+    find_cameras_by,
+    network_verdict,
+)
 from recon3d.pipeline_output import WORK, check_out, default_out, remove_dense, remove_exports
 from recon3d.pipeline_work import Dense, DepthSource, Only, SplatsStart, Workspace
 from recon3d.plan import Plan, camera_seconds, make_plan
@@ -51,8 +58,8 @@ class ReconstructOptions:
         sfm: how cameras are found.
         scale: where metres come from.
         engine: ``sfm``, ``lite3r`` (a network), or SfM and the network for what is left. ``sfm`` is classical structure
-            from motion, ``lite3r`` a network that sees all photos at once; ``auto`` takes SfM, and asks the network only
-            for photos that SfM cannot place.
+            from motion, ``lite3r`` a network that sees all photos at once; ``auto`` takes SfM and shows the network only
+            photos that it cannot place.
         model: network that is asked. ``recon3d weights list`` shows the others, such as ``da3-small`` and ``vggt-1b``.
         checkpoint: file with its weights; default: bundled or fetched ones.
         dense_attention: full attention instead of Lite3R's sparse linear one. Weights without projections for that one
@@ -64,8 +71,8 @@ class ReconstructOptions:
         preset: time against splats, depth and mesh, never against cameras: ``draft``, ``standard`` or ``high``. It
             chooses ``stereo`` and ``splats`` where they are not given; ``recon3d.splats.preset(name)`` returns its
             splat options, to change one of them.
-        depth: where depth maps come from; default: multi-view ``stereo``, but the ``network`` with ``lite3r`` unless its
-            cameras were refined.
+        depth: where depth maps come from; default: multi-view ``stereo``, but with ``lite3r`` the ``network`` unless
+            its cameras were refined.
         splats_start: points that splats start from: ``sparse``, or the ``dense`` ones of the optimised photos.
         relightable: estimate materials and light as well, and write splats and a mesh that can be relit; it needs the
             mesh.
@@ -350,6 +357,7 @@ class _Run:
             warnings=list(warnings),
             provenance={"recon3d": __version__, **versions()},
             dense=(dense or Dense()).report,
+            verdict="" if scene is None else network_verdict(views, scene),
         )
         with self.progress.stage("writing the report"):
             write_report(report, self.folder / "report.html")

@@ -12,6 +12,8 @@ from recon3d.core.errors import DependencyError, ResourceError, UsageError
 from recon3d.photos import Photo, PhotoSet
 from recon3d.pipeline_work import DepthSource
 from recon3d.plan_dense import BASE_BYTES
+from recon3d.report.text import plain_verdict
+from recon3d.scene import Scene, View
 from recon3d.sfm.engine import CameraSearch, Tools, find_cameras
 from recon3d.sfm.options import SfmOptions
 
@@ -67,6 +69,23 @@ class FoundCameras:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     remarks: Mapping[int, str] = field(default_factory=dict)
+
+
+def network_verdict(views: Sequence[View], scene: Scene) -> str:
+    """Return the result in plain words where a network found the cameras; empty elsewhere.
+
+    Args:
+        views: every input photo.
+        scene: the reconstruction.
+    """
+    numbers = scene.metrics.get("network", {})
+    if "grade" not in numbers:
+        return ""
+    what = f"{plain_verdict(views, scene)} Cameras of the network {numbers['model']}"
+    if "refined" in numbers:
+        return f"{what}, refined by the photos' features and verified."
+    judged = {"good": "and the photos' matches confirm them", "rough": "and they are rough"}
+    return f"{what}, {judged.get(numbers['grade'], 'and nothing confirms them')}."
 
 
 def check_engine(options: EngineOptions) -> None:

@@ -20,6 +20,7 @@ GOOD_OF_MOTION, LOOSE_OF_MOTION = 0.25, 0.5  # of how far the matches of a pair 
 FLOOR_PX = 2.0
 ENOUGH_GOOD, ENOUGH_LOOSE = 0.8, 0.5  # of the matches
 MIN_MATCHES = 30
+CONFIRMING = 15  # matches that agree at least coarsely, for a photo among others that are confirmed
 FLAT_SHARE = 0.95
 
 
@@ -31,7 +32,7 @@ class Judgement:
         grade: ``good`` and ``rough`` cameras agree with the matches closely or coarsely; ``contradicted`` ones do not;
             ``unconfirmed`` ones have too few matches to tell.
         text: the same in a plain sentence with its numbers.
-        drop: photos that their own matches contradict.
+        drop: photos that their own matches contradict, or do not confirm where they do the others.
         numbers: JSON-ready.
     """
 
@@ -69,11 +70,15 @@ def judge(mapped: Mapped, pairs: Sequence[Pair]) -> Judgement:
         "loose_share": round(float(loose.mean()), 4),
         "homography_share": round(flat, 4),
     }
-    drop = _drop(mapped, evidence, loose)
-    grade = _grade(float(good.mean()), float(loose.mean()), len(drop), len(mapped.photo))
+    wrong, alone = _drop(mapped, evidence, loose)
+    grade = _grade(float(good.mean()), float(loose.mean()), len(wrong), len(mapped.photo))
     if grade == "good" and flat > FLAT_SHARE:
         grade = "unconfirmed"
-    return Judgement(grade, _text(grade, numbers), () if grade == "contradicted" else drop, numbers)
+    if len(wrong) + len(alone) > len(mapped.photo) / 2:  # too few are confirmed to measure the others by them
+        alone = []
+        grade = "unconfirmed" if grade in ("good", "rough") else grade
+    drop = () if grade == "contradicted" else tuple(sorted(wrong + alone, key=lambda one: one.photo))
+    return Judgement(grade, _text(grade, numbers), drop, numbers)
 
 
 def _grade(good: float, loose: float, n_dropped: int, n_photos: int) -> Grade:
@@ -93,7 +98,9 @@ def _text(grade: Grade, numbers: Mapping[str, Any]) -> str:
         "good": "the cameras are good",
         "rough": "the cameras are rough: use them for an overview, not for measuring",
         "contradicted": "the photos contradict the cameras",
-        "unconfirmed": f"but {flat:.0f} % of the matches show no parallax, so nothing confirms the distances",
+        "unconfirmed": "too few of the photos are confirmed"
+        if flat <= 100 * FLAT_SHARE
+        else f"but {flat:.0f} % of the matches show no parallax, so nothing confirms the distances",
     }
     return f"{measured}; {verdicts[grade]}"
 
@@ -121,12 +128,14 @@ def _motion(evidence: MatchEvidence) -> Float64[np.ndarray, " m"]:
     return np.asarray(np.array(median, np.float64)[evidence.pair])
 
 
-def _drop(mapped: Mapped, evidence: MatchEvidence, loose: Bool[np.ndarray, " m"]) -> tuple[Drop, ...]:
-    """Return the photos whose matches disagree, unless they do with most of their partners' as well."""
-    found = []
+def _drop(mapped: Mapped, evidence: MatchEvidence, loose: Bool[np.ndarray, " m"]) -> tuple[list[Drop], list[Drop]]:
+    """Return the photos whose matches disagree, and those with too few that agree."""
+    wrong, alone = [], []
     for row, photo in enumerate(mapped.photo.tolist()):
-        mine = (evidence.view == row).any(axis=1)
-        if mine.sum() >= MIN_MATCHES and loose[mine].mean() < ENOUGH_LOOSE / 2:
-            share = 100 * loose[mine].mean()
-            found.append(Drop(photo, f"its matches contradict the network's camera: {share:.0f} % agree"))
-    return tuple(found)
+        mine = loose[(evidence.view == row).any(axis=1)]
+        if len(mine) >= MIN_MATCHES and mine.mean() < ENOUGH_LOOSE / 2:
+            share = 100 * mine.mean()
+            wrong.append(Drop(photo, f"its matches contradict the network's camera: {share:.0f} % agree"))
+        elif mine.sum() < CONFIRMING:
+            alone.append(Drop(photo, f"only {mine.sum()} matches with other photos confirm the network's camera"))
+    return wrong, alone

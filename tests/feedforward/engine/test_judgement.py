@@ -82,3 +82,16 @@ def test_small_motion_is_no_excuse() -> None:
         for pair in pairs
     ]
     assert judge(model(cameras, 40.0), near).grade == "contradicted"
+
+
+def test_a_photo_without_matches_is_not_placed_among_confirmed_ones() -> None:
+    cameras, pairs = capture()
+    judged = judge(model(cameras), [pair for pair in pairs if 4 not in (pair.first, pair.second)])
+    assert judged.grade == "good" and [drop.photo for drop in judged.drop] == [4]
+    assert "only 0 matches" in judged.drop[0].reason
+
+
+def test_where_most_photos_have_no_matches_none_is_measured_by_the_others() -> None:
+    cameras, pairs = capture()
+    judged = judge(model(cameras), pairs[:1])
+    assert judged.grade == "unconfirmed" and judged.drop == () and "too few of the photos" in judged.text
