@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import http.client
 import shutil
 import socket
 from collections import namedtuple
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -252,23 +256,79 @@ def test_a_disk_that_is_too_small_is_noticed_before_it_is_full(
     assert not part.exists()
 
 
+class Watched(Progress, Stage):
+    """Keeps what a display would show, and may be told to interrupt."""
+
+    def __init__(self, stop_at: int = 10**9) -> None:
+        self.seen: list[tuple[str, int | None]] = []
+        self._stop_at = stop_at
+
+    @contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Stage]:
+        self.seen.append((name, total))
+        yield self
+
+    def advance(self, n: int = 1) -> None:
+        self.seen.append(("+", n))
+        if self.shown() >= self._stop_at:
+            raise KeyboardInterrupt
+
+    def shown(self) -> int:
+        return sum(n or 0 for name, n in self.seen if name == "+")
+
+
 def test_the_display_counts_megabytes_up_to_the_size(site: Site, part: Path) -> None:
-    site.data = bytes(5_400_000)
-    seen = []
+    site.data, watched = bytes(5_400_000), Watched()
+    site.faults = [("cut", 3_000_000)]
+    download(site.url, part, size=5_400_000, options=HASTY, progress=watched)
+    assert watched.seen[0] == ("fetching tiny.safetensors, MB", 5)
+    assert watched.shown() == 5
 
-    class Watched(Progress, Stage):
-        def stage(self, name: str, total: int | None = None) -> Watched:  # type: ignore[override]
-            seen.append((name, total))
-            return self
 
-        def __enter__(self) -> Watched:
-            return self
+def test_an_interrupted_download_goes_on_the_next_time(site: Site, part: Path) -> None:
+    site.data = bytes(range(256)) * 20_000
+    with pytest.raises(KeyboardInterrupt):
+        download(site.url, part, size=len(site.data), options=HASTY, progress=Watched(stop_at=2))
+    have = part.stat().st_size
+    assert 1_400_000 < have < len(site.data)
+    download(site.url, part, size=len(site.data), options=HASTY)
+    assert site.requests[-1]["Range"] == f"bytes={have}-"
+    assert part.read_bytes() == site.data
 
-        def __exit__(self, *_: object) -> None: ...
 
-        def advance(self, n: int = 1) -> None:
-            seen.append(("+", n))
+def test_a_server_that_sends_another_part_is_not_believed(
+    site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.faults = [("cut", 4000)]
+    monkeypatch.setattr(http.client.HTTPMessage, "get", lambda self, name, default=None: _shifted(self, name, default))
+    with pytest.raises(DependencyError, match="another part than the one asked for"):
+        bring(site, part)
+    assert part.read_bytes() == WEIGHTS[:4000]
 
-    download(site.url, part, size=5_400_000, options=HASTY, progress=Watched())
-    assert seen[0] == ("fetching tiny.safetensors, MB", 5)
-    assert sum(n or 0 for name, n in seen if name == "+") == 5
+
+def _shifted(headers: http.client.HTTPMessage, name: str, default: str | None) -> str | None:
+    found = next((value for key, value in headers.items() if key.lower() == name.lower()), default)
+    return found.replace("bytes 4000-", "bytes 3999-") if found and name == "Content-Range" else found
+
+
+def test_a_full_disk_is_said_and_the_part_stays(site: Site, part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    site.faults = [("cut", 4000), *[("cut", 0)] * 9]
+    with pytest.raises(DependencyError):
+        bring(site, part)
+    site.faults = []
+    monkeypatch.setattr("recon3d.feedforward.weights.download._receive", full)
+    with pytest.raises(ResourceError, match="No space left"):
+        bring(site, part)
+    assert part.stat().st_size == 4000
+
+
+def test_the_proxies_of_the_environment_are_used(site: Site, part: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", site.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    download("http://localhost:1/weights", part, size=SIZE, options=HASTY)
+    assert part.read_bytes() == WEIGHTS
+    assert site.paths == ["http://localhost:1/weights"]

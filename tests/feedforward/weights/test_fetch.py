@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -253,3 +255,36 @@ def test_the_layout_of_the_published_any_view_files_loads(
     load_checkpoint(model, fetch("tiny", source=str(source)).path)
     assert torch.equal(model[1].bias, model[1].weight)
     assert torch.equal(model[0].weight, network().state_dict()["0.weight"])
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, ResourceError), (errno.EIO, InputError)])
+def test_a_copy_that_fails_leaves_nothing(
+    tiny: Checkpoint, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(number, "it broke")
+
+    source = tmp_path / "model.safetensors"
+    source.write_bytes(WEIGHTS)
+    monkeypatch.setattr("recon3d.feedforward.weights.fetching.Meter.at", broken)
+    with pytest.raises(kind, match="it broke"):
+        fetch("tiny", source=str(source))
+    assert contents(folder) == set()
+
+
+def test_a_copy_replaces_the_part_of_a_download(site: Site, tiny: Checkpoint, folder: Path, tmp_path: Path) -> None:
+    site.faults = [("cut", 5000), *[("cut", 0)] * HASTY.attempts]
+    with pytest.raises(DependencyError):
+        fetch("tiny", options=HASTY)
+    source = tmp_path / "model.safetensors"
+    source.write_bytes(WEIGHTS)
+    assert fetch("tiny", source=str(source)).path.read_bytes() == WEIGHTS
+    assert contents(folder) == {"tiny.safetensors", "tiny.json"}
+
+
+def test_systems_without_locks_fetch_as_well(
+    site: Site, tiny: Checkpoint, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    folder.mkdir()
+    assert fetch("tiny", options=HASTY).new
