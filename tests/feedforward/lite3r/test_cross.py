@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
+from recon3d.feedforward.layers.attention import Attention
 from recon3d.feedforward.lite3r.attention import SparseLinearAttention
 from recon3d.feedforward.lite3r.blocks import Blocks, choose_blocks
 from recon3d.feedforward.lite3r.branches import branches
+from recon3d.feedforward.lite3r.conversion import convert
 from recon3d.feedforward.lite3r.linear import linear_attention
 from recon3d.feedforward.lite3r.options import Mode, SparseOptions
 
@@ -119,3 +121,40 @@ def test_wide_heads(d: int) -> None:
     torch.testing.assert_close(linear_attention(q, k, v).double(), wanted, rtol=0, atol=1e-5)
     found = branches(q, k, v, SparseOptions(keep=1.0, block_size=SIZE))
     torch.testing.assert_close(found.sparse, scaled_dot_product_attention(q, k, v), rtol=0, atol=3e-6)
+
+
+def test_a_module_with_the_linear_branch_alone_has_no_projection_in_its_way() -> None:
+    module = SparseLinearAttention(32, 2, options=SparseOptions(mode="linear_only"))
+    torch.nn.init.constant_(module.proj_lin.weight, torch.nan)  # not even looked at
+    q, k, v = heads(40, 40)
+    torch.testing.assert_close(module.attend(q, k, v), linear_attention(q, k, v))
+
+
+@pytest.mark.parametrize("mode", ["block", "threeway", "topk", "dense_plus_linear"])
+def test_the_projection_acts_on_the_linear_branch_of_every_head_alike(mode: Mode) -> None:
+    module = SparseLinearAttention(32, 2, options=SparseOptions(mode=mode, keep=0.5, block_size=SIZE))
+    torch.nn.init.normal_(module.proj_lin.weight)
+    q, k, v = heads(70, 70)
+    plain = branches(q, k, v, module.options)
+    wanted = plain.sparse + plain.linear @ module.proj_lin.weight.detach().T
+    torch.testing.assert_close(module.attend(q, k, v).detach(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_both_projections_are_learned_where_there_are_two() -> None:
+    module = SparseLinearAttention(32, 2, options=SparseOptions(keep=0.5, block_size=SIZE, project_sparse=True))
+    q, k, v = heads(70, 70)
+    module.attend(q, k, v).square().sum().backward()
+    assert module.proj_lin.weight.grad.abs().max() > 0 and module.proj_topk.weight.grad.abs().max() > 0
+    plain = branches(q, k, v, module.options)
+    wanted = plain.sparse @ module.proj_topk.weight.T + plain.linear @ module.proj_lin.weight.T
+    torch.testing.assert_close(module.attend(q, k, v), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_projections_keep_the_type_and_place_of_the_attention() -> None:
+    dense = torch.nn.Sequential(SparseLinearAttention(32, 2)).double()
+    assert dense[0].proj_lin.weight.dtype == torch.float64
+
+    narrow = convert(torch.nn.Sequential(Attention(32, 2)).bfloat16())
+    assert narrow[0].proj_lin.weight.dtype == torch.bfloat16
+    assert 5e-4 < narrow[0].proj_lin.weight.float().std() < 2e-3
+    assert narrow[0].lam.item() == 0.5 and not narrow[0].lam.requires_grad

@@ -11,9 +11,17 @@ from tiny_networks import photos, tiny_da3, tiny_vggt
 from torch import nn
 
 from recon3d.feedforward.inference import predict
-from recon3d.feedforward.lite3r import QuantOptions, SparseOptions, convert, fake_quantise_linears, store_linears
+from recon3d.feedforward.lite3r import (
+    QuantOptions,
+    SparseOptions,
+    convert,
+    fake_quantise_linears,
+    storage as storages,
+    store_linears,
+)
 from recon3d.feedforward.lite3r.int8_cpu import quantised_rows
-from recon3d.feedforward.lite3r.storage import Storage, stored
+from recon3d.feedforward.lite3r.quantisation import E4M3
+from recon3d.feedforward.lite3r.storage import Fp8Linear, Storage, fastest_storage, has_bf16_units, stored
 from recon3d.feedforward.memory import inference_bytes
 from recon3d.feedforward.safetensors import read_safetensors, write_safetensors
 
@@ -167,3 +175,53 @@ def test_the_estimate_of_memory_counts_narrow_weights(build: type[nn.Module]) ->
         estimates[storage] = inference_bytes(small, 2, 28, 42)
         assert estimates["dense"] - estimates[storage] == pytest.approx(less, rel=0.02)
     assert estimates["int8"] < estimates["bf16"] < estimates["dense"]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_product_in_eight_bit_floats_is_that_of_the_rounded_numbers(bias: bool) -> None:
+    """What GPUs with FP8 units run; torch computes it on the CPU too, only slowly."""
+    plain, x = layer(32, 16, bias=bias), values(5, 32)
+    found = Fp8Linear(plain)._fp8_product(x)
+    wanted = nn.functional.linear(E4M3.quantised(x), E4M3.quantised(plain.weight.detach()), plain.bias)
+    assert found.dtype == torch.bfloat16
+    assert off(found, wanted) < 2.0**-8
+
+
+@pytest.mark.parametrize(
+    ("capability", "format_"), [((8, 0), "bf16"), ((8, 9), "fp8"), ((9, 0), "fp8"), ((7, 5), "bf16")]
+)
+def test_the_fastest_format_of_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], format_: Storage
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    assert fastest_storage(torch.device("cuda")) == format_
+
+
+@pytest.mark.parametrize(
+    ("features", "format_", "bf16"),
+    [
+        ({}, "bf16", False),
+        ({"avx512vnni": True}, "int8", False),
+        ({"avxvnni": True, "avx512vnni": False}, "int8", False),
+        ({"dotprod": True, "bf16": True}, "int8", True),
+        ({"amx-bf16": True}, "bf16", True),
+        ({"avx512vnni": False, "avx512bf16": True}, "bf16", True),
+    ],
+)
+def test_the_fastest_format_of_a_processor(
+    monkeypatch: pytest.MonkeyPatch, features: dict[str, bool], format_: Storage, bf16: bool
+) -> None:
+    monkeypatch.setattr(storages.llvm, "get_host_cpu_features", lambda: features)
+    assert fastest_storage(torch.device("cpu")) == format_
+    assert has_bf16_units() == bf16
+
+
+@pytest.mark.parametrize("units", [True, False])
+def test_expanded_weights_give_the_same_with_and_without_units_for_bfloat16(
+    monkeypatch: pytest.MonkeyPatch, units: bool
+) -> None:
+    monkeypatch.setattr(storages, "has_bf16_units", lambda: units)
+    plain, x = layer(), values(9, 24)
+    found = Fp8Linear(plain)(x)
+    rounded = nn.functional.linear(x, E4M3.quantised(plain.weight.detach()), plain.bias.detach())
+    assert off(found, rounded) < (2.0**-7 if units else 1e-6)
