@@ -19,7 +19,7 @@ _PER_CHUNK = 2  # candidates
 _NEAR = 2  # links: chunks no farther apart need no loop
 _TYPICAL = 0.1  # quantile of the similarities of neighbours that a candidate must reach
 _MIN_SHARE = 0.15  # of the surface of the one visit that the other must see
-_MIN_LOOK = 0.3  # correlation of the brightness there
+_MIN_LOOK = 0.5  # correlation of the brightness there
 
 
 @dataclass(frozen=True)

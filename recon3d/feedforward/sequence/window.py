@@ -16,7 +16,7 @@ from recon3d.feedforward.sequence.sim3 import moved_cameras, scale_of
 
 _SAME_SURFACE = 3.0  # deltas: whether two frames show the same part of the scene need not be known better
 _CONTRAST = 4.0  # grey levels: a surface with less looks like any other
-_ALIKE = 0.15  # correlation of the brightness of one surface in two frames, seen through imperfect poses
+_ALIKE = 0.3  # correlation of the brightness of one surface in two frames, seen through imperfect poses
 
 
 @dataclass(frozen=True, eq=False)
