@@ -46,6 +46,10 @@ from recon3d.splats.relight.options import RelightOptions
 MAX_MEAN_ERROR_PX = 2.0
 MIN_PLACED = 0.5
 CAMERA_SHARE = 0.5
+TO_FIX = (
+    "move between photos, with three quarters overlap, and mask what moves by itself (--photos.masks)",
+    "add --refine, take another --model, or leave --engine away",
+)
 UNTIMED = "the time for materials and light is not part of --max-time"
 
 
@@ -58,8 +62,8 @@ class ReconstructOptions:
         sfm: how cameras are found.
         scale: where metres come from.
         engine: ``sfm``, ``lite3r`` (a network), or SfM and the network for what is left. ``sfm`` is classical structure
-            from motion, ``lite3r`` a network that sees all photos at once; ``auto`` takes SfM and shows the network only
-            photos that it cannot place.
+            from motion, ``lite3r`` a network that sees all photos at once; ``auto`` takes SfM, and shows the network
+            only photos that it cannot place.
         model: network that is asked. ``recon3d weights list`` shows the others, such as ``da3-small`` and ``vggt-1b``.
         checkpoint: file with its weights; default: bundled or fetched ones.
         dense_attention: full attention instead of Lite3R's sparse linear one. Weights without projections for that one
@@ -232,8 +236,7 @@ class _Run:
         raise ResultError(
             "refused: no model of the cameras can be trusted",
             got="; ".join(reasons),
-            fix="move between photos, with three quarters overlap, and mask what moves by itself (--photos.masks); "
-            f"see {self.folder / 'report.html'}",
+            fix=f"{TO_FIX[self.options.engine == 'lite3r']}; see {self.folder / 'report.html'}",
         )
 
     def finish(

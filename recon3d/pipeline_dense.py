@@ -105,7 +105,8 @@ class DenseStages:
         self.masks = tuple(images.masks[i] for i in originals)
         self.cameras = scene.pinhole_cameras[originals].pinhole()
         self.points = _renumbered(scene.points, originals, len(scene.cameras))
-        self.inputs = {"images": images.key, "keys": list(self.keys)}
+        # The photos are the same in every world, depth and splats are not: another scale makes them anew.
+        self.inputs = {"images": images.key, "keys": list(self.keys), "world": scene.world_from_sfm.tolist()}
         # Even where no splats are wanted now: --only shall change no bit of what it makes.
         out = held_out(self.keys, settings.options.splats.holdout)
         self.optimised = np.array([key not in out for key in self.keys], np.bool_)
@@ -183,8 +184,7 @@ class DenseStages:
             maps = network.maps(self.scene, self.keys, photos.cameras)
             return self._keep_depth(folder, maps, photos, {"source": "network"})
 
-        world = {"world": self.scene.world_from_sfm.tolist(), "poses": self.cameras.cam_from_world.tolist()}
-        return self.work.stage("depth", {**self.inputs, "network": network.key, "size": size, **world}, build)
+        return self.work.stage("depth", {**self.inputs, "network": network.key, "size": size}, build)
 
     def depth_of_splats(self) -> StageResult:
         """Depth maps and dense points from the splats."""

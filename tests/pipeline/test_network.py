@@ -23,6 +23,7 @@ from recon3d.pipeline import ReconstructOptions, reconstruct
 from recon3d.scene import Scene
 from recon3d.sfm.finish import without_photos
 from recon3d.sfm.mapping import load_mapped, save_mapped
+from recon3d.sfm.scale import ScaleOptions
 
 from .conftest import Run
 
@@ -77,12 +78,18 @@ def test_all_photos_are_placed_and_their_depth_is_the_networks(
         assert (depth.sigma[depth.depth_z > 0] > 0).all()
 
 
-def test_a_second_run_asks_nothing_again(copy: Run, knowing: Callable[..., list[int]], checkpoint: Path) -> None:
+def test_another_scale_makes_the_depth_anew_and_asks_the_network_no_second_time(
+    copy: Run, knowing: Callable[..., list[int]], checkpoint: Path
+) -> None:
     calls = knowing()
-    options = {"engine": "lite3r", "checkpoint": checkpoint}
-    one, two = copy.again(**options), copy.again(**options)
-    assert len(calls) == 1
-    assert one.cameras.cam_from_world.tobytes() == two.cameras.cam_from_world.tobytes()
+    options: dict[str, Any] = {"engine": "lite3r", "checkpoint": checkpoint, "only": "points"}
+    keys = [view.key for view in copy.scene.registered[:2]]
+    ratio = []
+    for scale in (ScaleOptions(), ScaleOptions(distance=f"{keys[0]},{keys[1]}=10")):
+        scene = copy.again(**options, scale=scale)
+        depth = scene.depth(keys[0]).depth_z
+        ratio.append(np.median(depth[depth > 0]) / np.linalg.norm(np.subtract(*scene.cameras.centers[:2])))
+    assert scene.scale.kind == "metric" and ratio[1] == pytest.approx(ratio[0], rel=1e-3) and len(calls) == 1
 
 
 def test_rough_cameras_are_written_below_their_own_checks(
@@ -95,12 +102,12 @@ def test_rough_cameras_are_written_below_their_own_checks(
     assert "use them for an overview" in report and "and they are rough." in report
 
 
-def test_cameras_that_the_photos_contradict_are_refused(
+def test_cameras_that_the_photos_contradict_are_refused_also_after_a_refinement(
     copy: Run, knowing: Callable[..., list[int]], checkpoint: Path
 ) -> None:
-    knowing(turn_deg=15.0)
-    with pytest.raises(ResultError, match="contradict"):
-        copy.again(engine="lite3r", checkpoint=checkpoint)
+    knowing(turn_deg=60.0)
+    with pytest.raises(ResultError, match=r"contradict the cameras; the network's cameras could not be refined"):
+        copy.again(engine="lite3r", checkpoint=checkpoint, refine=True)
     assert not (copy.out / "scene.json").exists() and "contradict" in (copy.out / "report.html").read_text()
 
 
@@ -116,27 +123,7 @@ def test_refined_cameras_are_those_of_structure_from_motion(
         assert np.degrees(np.arccos(np.clip((np.trace(one @ two.T) - 1) / 2, -1, 1))) < 0.3
 
 
-def test_a_refinement_that_fails_is_said_and_not_taken(
-    copy: Run, knowing: Callable[..., list[int]], checkpoint: Path
-) -> None:
-    knowing(turn_deg=60.0)
-    with pytest.raises(ResultError, match="contradict"):
-        copy.again(engine="lite3r", checkpoint=checkpoint, refine=True)
-
-
-def test_one_photo_gets_a_depth_and_a_remark(
-    first: Run, knowing: Callable[..., list[int]], checkpoint: Path, tmp_path: Path
-) -> None:
-    key = first.scene.registered[2].key
-    knowing([key])
-    scene = reconstruct(
-        [first.photos / key], out=tmp_path / "o", engine="lite3r", checkpoint=checkpoint, only="points", quiet=True
-    )
-    assert len(scene.registered) == 1 and scene.depth(key).coverage > 0.5 and len(scene.points) > 100
-    assert "one photo only" in " ".join(scene.provenance["warnings"])
-
-
-def test_identical_photos_count_as_one(
+def test_identical_photos_count_as_one_whose_depth_nothing_checks(
     first: Run, knowing: Callable[..., list[int]], checkpoint: Path, tmp_path: Path
 ) -> None:
     key = first.scene.registered[2].key
@@ -145,8 +132,9 @@ def test_identical_photos_count_as_one(
     folder.mkdir()
     for name in ("a.jpg", "b.jpg"):
         (folder / name).write_bytes((first.photos / key).read_bytes())
-    scene = reconstruct(folder, out=tmp_path / "o", engine="lite3r", checkpoint=checkpoint, only="cameras", quiet=True)
+    scene = reconstruct(folder, out=tmp_path / "o", engine="lite3r", checkpoint=checkpoint, only="points", quiet=True)
     assert len(scene.registered) == 2 and "duplicate" in scene.registered[1].reason
+    assert scene.depth("a.jpg").coverage > 0.5 and len(scene.points) > 100
     assert "one photo only" in " ".join(scene.provenance["warnings"])
 
 

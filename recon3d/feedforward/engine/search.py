@@ -246,6 +246,9 @@ def _why_not(verdict: Verdict, before: Judgement, after: Judgement) -> str:
 
 def _kept(found: NetworkSearch, reason: str, seconds: Mapping[str, float]) -> NetworkSearch:
     """Return what there was before a refinement, with the reason."""
-    note = f"the network's cameras could not be refined: {reason}"
-    verdict = replace(found.search.verdict, warnings=(*found.search.verdict.warnings, note))
+    note, verdict = f"the network's cameras could not be refined: {reason}", found.search.verdict
+    if verdict.trusted:
+        verdict = replace(verdict, warnings=(*verdict.warnings, note))
+    else:
+        verdict = replace(verdict, refused_because=(*verdict.refused_because, note))
     return replace(found, search=replace(found.search, verdict=verdict, seconds=seconds))
