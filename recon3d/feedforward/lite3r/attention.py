@@ -7,9 +7,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from recon3d.feedforward.layers.attention import Attention
+from recon3d.feedforward.layers.rope import Rope
 from recon3d.feedforward.lite3r.branches import branches
 from recon3d.feedforward.lite3r.options import SparseOptions
 
+# Queries of the heads that run together: on the CPU what a third-level cache holds, and enough heads for its cores.
+_NUMBERS_AT_ONCE, _NUMBERS_ON_A_GPU, _LEAST_HEADS = {"cpu": 2**21}, 2**26, 4
 _INITIAL_STD = 1e-3  # a start at identity / 2 wrecks a pretrained network; this moves its outputs by about a percent
 
 
@@ -57,6 +60,28 @@ class SparseLinearAttention(Attention):
 
     def _projection(self, like: Tensor) -> nn.Linear:
         return nn.Linear(self.head_dim, self.head_dim, bias=False, device=like.device, dtype=like.dtype)
+
+    def forward(self, x: Float[Tensor, "b n c"], rope: Rope | None = None) -> Float[Tensor, "b n c"]:
+        """Mix the tokens of each sequence; without gradients some heads at a time, so that few copies are alive.
+
+        Args:
+            x: tokens, ``[b,n,c]``.
+            rope: rotations of queries and keys; None for attention that knows no positions.
+        """
+        limit = _NUMBERS_AT_ONCE.get(x.device.type, _NUMBERS_ON_A_GPU)
+        step = max(_LEAST_HEADS, limit // max(1, x.shape[0] * x.shape[1] * self.head_dim))
+        if torch.is_grad_enabled() or step >= self.n_heads:
+            return super().forward(x, rope)
+        heads = self.qkv(x).unflatten(-1, (3, self.n_heads, self.head_dim)).permute(2, 0, 3, 1, 4)
+        out = heads.new_empty(*x.shape[:2], self.n_heads, self.head_dim)
+        for first in range(0, self.n_heads, step):
+            q, k, v = heads[:, :, first : first + step]
+            q, k = self.q_norm(q).to(v.dtype), self.k_norm(k).to(v.dtype)
+            if rope is not None:
+                q, k = rope.rotate(q), rope.rotate(k)
+            out[:, :, first : first + step] = self.attend(q, k, v).transpose(1, 2)
+        mixed: Tensor = self.proj(out.flatten(2))
+        return mixed
 
     def attend(
         self, q: Float[Tensor, "b heads n d"], k: Float[Tensor, "b heads m d"], v: Float[Tensor, "b heads m d"]
