@@ -270,3 +270,17 @@ def test_workers_give_the_same_bits_and_mistakes_are_told(solved: Solved, captur
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert isinstance(done[2], TaskFailure) and done[2].error == "UsageError" and "nowhere.jpg" in done[2].reason
     assert not (tmp_path / "out").exists() and len(capture.features) == 7
+
+
+@pytest.mark.parametrize("metric", [True, False])
+def test_cameras_of_a_network_keep_their_points_and_have_no_sigma(solved: Solved, tmp_path: Path, metric: bool) -> None:
+    mapped = replace(solved.refined.mapped, mapper="network")
+    points = replace(mapped.points, sigma=np.full(len(mapped.points), 0.25))
+    task = task_of(solved, tmp_path, description={"metric": metric}, features=[""] * 7, drop=[2])
+    save_mapped(tmp_path / "input.npz", replace(mapped, points=points))
+    done = finished(task)
+    factor = np.cbrt(np.linalg.det(done.world_from_sfm[:3, :3]))
+    assert np.isnan(done.pose_sigma).all() and 2 not in done.mapped.photo
+    assert done.mapped.points.sigma == pytest.approx(0.25 * factor)
+    assert done.scale.kind == ("metric" if metric else "relative")
+    assert (factor == pytest.approx(1.0)) == metric

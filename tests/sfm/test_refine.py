@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
+from scipy.spatial.transform import Rotation
 from sfm_captures import (
     CENTRED,
     Solved,
@@ -31,6 +32,7 @@ from recon3d.sfm.refine import (
     MAX_SIGMAS,
     MIN_ANGLE_DEG,
     adjust_mapped,
+    approach,
     filter_observations,
     keep_observations,
     refine,
@@ -323,3 +325,17 @@ def test_calibration_is_kept_to_the_last_bit(solved: Solved) -> None:
     np.testing.assert_array_equal(refined.mapped.cameras.distortion, start.cameras.distortion)
     np.testing.assert_allclose(refined.mapped.cameras.K, start.cameras.K, rtol=1e-14)
     assert refined.gains == {} and refined.notes == () and refined.unshared.tolist() == [False]
+
+
+def test_cameras_that_are_only_roughly_right_come_back(solved: Solved) -> None:
+    """The cameras of a network: nothing can be triangulated within COLMAP's limits, but with wide ones first."""
+    rng = np.random.default_rng(0)
+    true = solved.refined.mapped
+    poses = true.cameras.cam_from_world.copy()
+    turns = Rotation.from_rotvec(np.radians(2.5) * rng.standard_normal((len(poses), 3))).as_matrix()
+    poses[:, :3] = turns @ poses[:, :3]
+    rough = replace(true, cameras=replace(true.cameras, cam_from_world=poses))
+    arguments = (solved.refined.assumed, solved.database, 7, 0)
+    near = approach(rough, *arguments)
+    assert np.median(rotation_errors_deg(near.cameras, true.cameras)) < 0.3
+    assert len(near.points) > 0.8 * len(true.points) > 2 * len(retriangulate(rough, *arguments[1:]).points)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
+from scipy.spatial.transform import Rotation
 
 from recon3d.render.cameras import Cameras
 from recon3d.sfm.matching import match_descriptors
@@ -17,8 +18,10 @@ MIN_INLIERS = 12
 MIN_SHARE = 0.25  # of the matches near the prediction
 NEAR = 0.1  # of the longer side: how far from the prediction a match may lie to be tried
 TOLERANCE_PX = 4.0
+MAX_SIGMA_DEG = 1.6  # of the orientation, as the verification of structure from motion demands
 MAX_TURN_DEG = 15.0
 MAX_SHIFT = 0.35  # of the distance to the points
+_STEP = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +109,9 @@ def confirm(
     n = int(inliers.sum())
     if n < MIN_INLIERS or n < MIN_SHARE * len(near):
         return Resected(None, none, f"only {n} of {len(near)} matches near the network's prediction agree")
+    sigma = _sigma_deg(xyz[inliers], matched.xy[inliers], lens, found)
+    if sigma > MAX_SIGMA_DEG:
+        return Resected(None, none, f"{n} matches agree, but leave the camera uncertain by {sigma:.1f} degrees")
     turn, shift = _apart(found, predicted, xyz[inliers])
     if turn > MAX_TURN_DEG or shift > MAX_SHIFT:
         text = f"the matches and the network disagree by {turn:.0f} degrees and {100 * shift:.0f} % of the distance"
@@ -113,13 +119,44 @@ def confirm(
     return Resected(found, inliers, f"{n} matches with known points confirm the network, {turn:.1f} degrees off")
 
 
+def _sigma_deg(
+    xyz: Float64[np.ndarray, "m 3"], xy: Float64[np.ndarray, "m 2"], lens: Cameras, pose: Float64[np.ndarray, "4 4"]
+) -> float:
+    """Return the largest standard deviation of the orientation in degrees, with one pixel of noise or what is seen."""
+    columns = []
+    for axis in range(6):
+        ends = [_offsets(xyz, xy, lens, _nudged(pose, axis, sign * _STEP)) for sign in (1, -1)]
+        columns.append((ends[0] - ends[1]).ravel() / (2 * _STEP))
+    jacobian = np.stack(columns, axis=1)
+    jacobian[:, 3:] *= float(np.median(np.linalg.norm(xyz - xyz.mean(axis=0), axis=1)))  # of the size of the rest
+    noise = max(1.0, float(np.sqrt(np.mean(_offsets(xyz, xy, lens, pose) ** 2))))
+    values, vectors = np.linalg.eigh(jacobian.T @ jacobian)
+    covariance = vectors / np.maximum(values, 1e-12) @ vectors.T
+    return float(np.degrees(noise * np.sqrt(np.linalg.eigvalsh(covariance[:3, :3])[-1])))
+
+
+def _nudged(pose: Float64[np.ndarray, "4 4"], axis: int, step: float) -> Float64[np.ndarray, "4 4"]:
+    """Return a pose turned about an axis of the camera (0 to 2) or moved along one (3 to 5)."""
+    out = pose.copy()
+    if axis < 3:
+        out[:3] = Rotation.from_rotvec(step * np.eye(3)[axis]).as_matrix() @ pose[:3]
+    else:
+        out[axis - 3, 3] += step
+    return out
+
+
+def _offsets(
+    xyz: Float64[np.ndarray, "m 3"], xy: Float64[np.ndarray, "m 2"], lens: Cameras, pose: Float64[np.ndarray, "4 4"]
+) -> Float64[np.ndarray, "m 2"]:
+    camera = Cameras(pose[None], lens.K, lens.width, lens.height, lens.distortion)
+    return camera.project(xyz, np.zeros(len(xyz), np.int64))[0] - xy
+
+
 def _distances(
     xyz: Float64[np.ndarray, "m 3"], xy: Float64[np.ndarray, "m 2"], lens: Cameras, pose: Float64[np.ndarray, "4 4"]
 ) -> Float64[np.ndarray, " m"]:
     """Return the reprojection errors in pixels, infinite behind the camera."""
-    camera = Cameras(pose[None], lens.K, lens.width, lens.height, lens.distortion)
-    pixels, _ = camera.project(xyz, np.zeros(len(xyz), np.int64))
-    length = np.linalg.norm(pixels - xy, axis=1)
+    length = np.linalg.norm(_offsets(xyz, xy, lens, pose), axis=1)
     return np.where(np.isfinite(length), length, np.inf)
 
 

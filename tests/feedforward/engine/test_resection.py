@@ -18,15 +18,15 @@ from recon3d.sfm.types import Mapped
 N, LEFT = 5, 2
 
 
-def whole(n_points: int = 60) -> Mapped:
+def whole(n_points: int = 60, size: float = 1.0) -> Mapped:
     cameras = cameras_at(ring_poses(N))
-    points = observe(cameras, cloud(n_points))
+    points = observe(cameras, size * cloud(n_points))
     return Mapped("incremental", np.arange(N), cameras, np.zeros(N, np.int64), points)
 
 
-def left_out(n_points: int = 60) -> tuple[Mapped, Cameras, Matched]:
+def left_out(n_points: int = 60, size: float = 1.0) -> tuple[Mapped, Cameras, Matched]:
     """A model without its third photo, the lens of that, and its matches."""
-    full = whole(n_points)
+    full = whole(n_points, size)
     mapped = without_photos(full, [LEFT])
     xy = full.cameras.project(mapped.points.xyz, np.full(len(mapped.points), LEFT))[0]
     noise = np.random.default_rng(0).standard_normal(xy.shape) * 0.3
@@ -66,6 +66,12 @@ def test_few_matches_confirm_nothing() -> None:
     mapped, lens, matched = left_out(MIN_INLIERS - 1)
     found = confirm(matched, mapped, lens, lens.cam_from_world[0], 0)
     assert found.pose is None and f"only {MIN_INLIERS - 1} matches" in found.reason
+
+
+def test_matches_on_a_small_spot_leave_the_camera_uncertain() -> None:
+    mapped, lens, matched = left_out(size=0.03)
+    found = confirm(matched, mapped, lens, lens.cam_from_world[0], 0)
+    assert found.pose is None and "uncertain" in found.reason
 
 
 def test_matches_at_random_confirm_nothing() -> None:
