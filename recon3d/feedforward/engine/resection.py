@@ -149,7 +149,7 @@ def _offsets(
     xyz: Float64[np.ndarray, "m 3"], xy: Float64[np.ndarray, "m 2"], lens: Cameras, pose: Float64[np.ndarray, "4 4"]
 ) -> Float64[np.ndarray, "m 2"]:
     camera = Cameras(pose[None], lens.K, lens.width, lens.height, lens.distortion)
-    return camera.project(xyz, np.zeros(len(xyz), np.int64))[0] - xy
+    return np.asarray(camera.project(xyz, np.zeros(len(xyz), np.int64))[0] - xy)
 
 
 def _distances(
