@@ -7,20 +7,23 @@ Neither depends on what the weights are, so they are random. Each case runs in a
 hides another; the cases of one number of photos run one after the other. Seconds are the median of several runs with
 the smallest and the largest, after one that warms up; ``CPU s`` are those of all threads together, which other work on
 the machine changes little, and ``in attention`` is the part of them (on a GPU: of the seconds) that the attention
-modules take, their linear layers included. Memory is the peak of the whole process, on a GPU that of its tensors.
-Exponents are slopes of log time, and of log memory beyond the weights, over log photos. Precision and the storage of
+modules take, their linear layers included. Memory (Linux) is the peak of the whole process, on a GPU that of its
+tensors, and ``growth`` what comes on top of the weights and of what libraries and compiled kernels take once, after a
+first tiny photo. Exponents are slopes of log time, and of log growth, over log photos. Precision and the storage of
 linear layers are the same on both sides.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import statistics
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -55,6 +58,32 @@ class Stopwatch:
         self.seconds += worked(self._device) - self._start
 
 
+class Memory:
+    """What comes on top of the memory in use when this was made: of the process, or of tensors on a GPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._before = torch.cuda.memory_allocated(device)
+        else:
+            ctypes.CDLL(None).malloc_trim(0)  # memory that was freed but not given back would hide the peak
+            Path("/proc/self/clear_refs").write_text("5")
+            self._before = _status("VmRSS")
+
+    def peak(self) -> int:
+        """Most that was in use, in bytes."""
+        return torch.cuda.max_memory_allocated(self._device) if self._device.type == "cuda" else _status("VmHWM")
+
+    def grown(self) -> int:
+        return self.peak() - self._before
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
+
+
 def now(device: torch.device) -> float:
     """Seconds, after everything that was begun has ended."""
     if device.type == "cuda":
@@ -80,9 +109,10 @@ def one_case(options: argparse.Namespace) -> dict[str, Any]:
     device, n_views = torch.device(options.device), options.views[0]
     model = network(options, options.kind, device).eval()
     weights = sum(one.nbytes for one in [*model.parameters(), *model.buffers()])
+    predict(model, torch.rand(1, 3, 28, 28), precision=options.precision)  # loads and compiles what is needed once
     height, width = (14 * max(1, round(side / 14)) for side in (options.size * options.aspect, options.size))
     images = torch.rand(n_views, 3, height, width, generator=torch.Generator().manual_seed(0))
-    watch = Stopwatch(model, device)
+    watch, memory = Stopwatch(model, device), Memory(device)
     wall, cpu, attention = [], [], []
     for _ in range(options.runs + 1):
         watch.seconds, start, used = 0.0, now(device), time.process_time()
@@ -90,8 +120,8 @@ def one_case(options: argparse.Namespace) -> dict[str, Any]:
         wall.append(now(device) - start)
         cpu.append(time.process_time() - used)
         attention.append(watch.seconds)
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
-    return {"wall": wall[1:], "cpu": cpu[1:], "attention": attention[1:], "weights": weights, "peak": peak}
+    timed = {"wall": wall[1:], "cpu": cpu[1:], "attention": attention[1:]}
+    return timed | {"weights": weights, "beyond": memory.grown(), "peak": memory.peak()}
 
 
 def in_a_process(options: argparse.Namespace, model: str, n_views: int, kind: str) -> dict[str, Any]:
@@ -106,8 +136,7 @@ def in_a_process(options: argparse.Namespace, model: str, n_views: int, kind: st
     row = {"model": model, "views": n_views, "kind": kind, "runs": len(found["wall"])}
     row |= {"s": statistics.median(found["wall"]), "least": min(found["wall"]), "most": max(found["wall"])}
     row |= {name: statistics.median(found[name]) for name in ("cpu", "attention")}
-    peak = taken.peak_mb if found["peak"] is None else found["peak"] / 1e6
-    row |= {"peak_mb": peak, "weights_mb": found["weights"] / 1e6, "beyond_mb": peak - found["weights"] / 1e6}
+    row |= {f"{name}_mb": found[name] / 1e6 for name in ("peak", "weights", "beyond")}
     sys.stderr.write(f"{model}, {n_views} photos, {kind}: {row['s']:.2f} s, {row['peak_mb']:.0f} MB\n")
     return row
 
@@ -130,8 +159,8 @@ MEASURES = ("s", "cpu", "attention", "beyond_mb")
 def report(result: dict[str, Any]) -> None:
     write = sys.stdout.write
     write(f"{result['machine']}\n{result['options']}\n\n")
-    write("model | photos | attention | s | least | most | CPU s | in attention | peak MB | beyond weights MB")
-    write(" | times faster | in CPU s | times less memory\n")
+    write("model | photos | attention | s | least | most | CPU s | in attention | peak MB | growth MB")
+    write(" | times faster | in CPU s | times less memory | times less growth\n")
     for row in result["rows"]:
         head = f"{row['model']} | {row['views']} | {row['kind']} | "
         if "failed" in row:
@@ -140,7 +169,7 @@ def report(result: dict[str, Any]) -> None:
         numbers = [f"{row[name]:.2f}" for name in ("s", "least", "most", "cpu", "attention")]
         numbers += [f"{row[name]:.0f}" for name in ("peak_mb", "beyond_mb")]
         write(head + " | ".join([*numbers, *against_dense(row, result["rows"])]) + "\n")
-    write("\nmodel | attention | exponent of s | of CPU s | of attention s | of memory beyond weights\n")
+    write("\nmodel | attention | exponent of s | of CPU s | of attention s | of growth\n")
     for one in result["exponents"]:
         write(f"{one['model']} | {one['kind']} | " + " | ".join(f"{one[name]:.2f}" for name in MEASURES) + "\n")
 
@@ -149,7 +178,7 @@ def against_dense(row: dict[str, Any], rows: list[dict[str, Any]]) -> Iterator[s
     """Ratios of the dense network to this one."""
     same = (one for one in rows if (one["model"], one["views"], one["kind"]) == (row["model"], row["views"], "dense"))
     dense = next(same, {})
-    for name in ("s", "cpu", "peak_mb"):
+    for name in ("s", "cpu", "peak_mb", "beyond_mb"):
         yield f"{dense[name] / row[name]:.2f}" if name in dense else "-"
 
 
