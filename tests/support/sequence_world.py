@@ -73,7 +73,7 @@ class Oracle:
     """The truth about known photos in a random frame of reference for every call, with noise and drift.
 
     ``growth`` is the logarithm by which the scale rises from photo to photo inside a call, unless the photos are far
-    apart; ``wrong`` names calls whose answer is nonsense.
+    apart; depths of 0 are unknown.
     """
 
     views: Views
@@ -82,6 +82,7 @@ class Oracle:
     outliers: float = 0.0
     metric: bool = False
     seed: int = 0
+    K: np.ndarray = field(default_factory=lambda: K)
     calls: list[list[int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -101,11 +102,11 @@ class Oracle:
         depth = depth * sim3.scale_of(gauge)
         return ViewEstimates(
             cam_from_world=sim3.moved_cameras(gauge, noise @ poses),
-            K=np.tile(K, (len(rows), 1, 1)),
+            K=np.tile(self.K, (len(rows), 1, 1)),
             depth_z=depth.astype(np.float32),
             sigma=(max(self.noise, 0.01) * depth).astype(np.float32),
             confidence=np.ones(depth.shape, np.float32),
-            valid=np.ones(depth.shape, np.bool_),
+            valid=depth > 0,
             metric=self.metric,
         )
 
