@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial import KDTree
 
+from recon3d.core.errors import InputError
+
 
 class DepthScores(NamedTuple):
     """Errors of depth after one least-squares scale for all pixels.
@@ -32,7 +34,12 @@ def depth_scores(
         depth_z: estimate in any unit.
         truth_z: truth.
         valid: pixels that count; at least one.
+
+    Raises:
+        InputError: no pixel counts, or the estimate is zero in all that do.
     """
+    if not (valid.any() and depth_z[valid].any()):
+        raise InputError("there is no depth to compare", got=f"{int(valid.sum())} pixels that count", expected="some")
     z, t = depth_z[valid].astype(np.float64), truth_z[valid].astype(np.float64)
     z = z * ((z @ t) / (z @ z))
     ratio = np.maximum(z / t, t / z)
@@ -91,7 +98,14 @@ def geometry_scores(
         points: estimate.
         truth: true surface points.
         threshold: of the F-score, in the unit of the points.
+
+    Raises:
+        InputError: one set is empty.
     """
+    if 0 in (len(points), len(truth)):
+        raise InputError(
+            "there are no points to compare", got=f"{len(points)} and {len(truth)}", expected="some of each"
+        )
     there, back = KDTree(truth).query(points)[0], KDTree(points).query(truth)[0]
     precision, recall = float(np.mean(there < threshold)), float(np.mean(back < threshold))
     f_score = 2.0 * precision * recall / (precision + recall) if precision + recall else 0.0

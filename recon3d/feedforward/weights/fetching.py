@@ -80,7 +80,7 @@ def fetch(
         return Fetched(name=name, path=bundled[name], record=None, new=False)
     known, path = checkpoint_named(name), weights_file(name, folder)
     if source is not None:
-        _check_source(source)
+        source = _checked_source(source)
     with _alone(path):
         record = None if again else _at_hand(name, path, known, progress or Progress())
         if record is not None:
@@ -89,11 +89,15 @@ def fetch(
     return Fetched(name=name, path=path, record=made, new=True)
 
 
-def _check_source(source: str) -> None:
+def _checked_source(source: str) -> str:
+    """Return an address as it is, and a file by its whole path."""
     if "://" in source:
         check_address(source)
-    elif not Path(source).expanduser().is_file():
+        return source
+    path = Path(source).expanduser()
+    if not path.is_file():
         raise InputError(f"{source} is no file", expected="an https address or a file")
+    return str(path.resolve())
 
 
 def _at_hand(name: str, path: Path, known: Checkpoint, progress: Progress) -> Record | None:
@@ -167,7 +171,7 @@ class _Arrival:
         if "://" in self.source:
             download(self.source, self.part, size=size, options=options, progress=self.progress)
         else:
-            self._copy(Path(self.source).expanduser())
+            self._copy(Path(self.source))
         try:
             found = hash_file(self.part, self.progress, f"checking {self.name}")
             self._check(found)

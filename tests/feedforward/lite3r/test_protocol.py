@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recon3d.core.errors import InputError
 from recon3d.feedforward.lite3r.protocol import depth_scores, geometry_scores, pose_scores
 
 RNG = np.random.default_rng(0)
@@ -62,3 +63,27 @@ def test_points_and_their_distances() -> None:
     assert geometry_scores(grid + np.array([0.06, 0, 0]), grid).f_score == 0.0
     half = geometry_scores(np.concatenate([grid, grid + 50.0]), grid)
     assert half.f_score == pytest.approx(2 / 3)
+
+
+def test_nothing_to_compare_is_an_error_and_not_a_number() -> None:
+    truth = np.ones((2, 3))
+    with pytest.raises(InputError, match="no depth to compare; got: 0 pixels"):
+        depth_scores(truth, truth, np.zeros((2, 3), bool))
+    with pytest.raises(InputError, match="no depth to compare; got: 6 pixels"):
+        depth_scores(0 * truth, truth, np.ones((2, 3), bool))
+    points = np.zeros((4, 3))
+    for pair in ((points, points[:0]), (points[:0], points)):
+        with pytest.raises(InputError, match="no points to compare"):
+            geometry_scores(*pair)
+
+
+def test_scores_do_not_depend_on_the_order_of_what_is_compared() -> None:
+    truth, depth = RNG.uniform(1, 5, 50), RNG.uniform(1, 5, 50)
+    order = RNG.permutation(50)
+    one = depth_scores(depth, truth, truth > 2)
+    other = depth_scores(depth[order], truth[order], truth[order] > 2)
+    assert one.abs_rel == pytest.approx(other.abs_rel) and one.delta == other.delta
+    assert one.delta[0] <= one.delta[1] <= one.delta[2]
+    a, b = RNG.normal(size=(30, 3)), RNG.normal(size=(40, 3))
+    there, back = geometry_scores(a, b, 0.5), geometry_scores(b, a, 0.5)
+    assert there.chamfer == pytest.approx(back.chamfer) and there.f_score == pytest.approx(back.f_score)

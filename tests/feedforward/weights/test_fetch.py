@@ -107,12 +107,16 @@ def test_a_mirror_must_have_the_same_file(site: Site, tiny: Checkpoint, folder: 
         fetch("tiny", source=site.url + "/mirror2", again=True, options=HASTY)
 
 
-def test_a_file_is_copied_and_asks_no_network(site: Site, tiny: Checkpoint, folder: Path, tmp_path: Path) -> None:
+def test_a_file_is_copied_and_asks_no_network(
+    site: Site, tiny: Checkpoint, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = tmp_path / "model.safetensors"
     source.write_bytes(WEIGHTS)
-    found = fetch("tiny", source=str(source))
+    monkeypatch.chdir(tmp_path)
+    found = fetch("tiny", source="model.safetensors")
     source.unlink()
     assert found.path.read_bytes() == WEIGHTS
+    assert found.record is not None and found.record.source == str(source)
     assert site.requests == []
 
 
