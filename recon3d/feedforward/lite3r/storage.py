@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
 import torch
@@ -103,8 +103,24 @@ class Int8Linear(_Stored):
 
     def product(self, x: Float[Tensor, "n c"]) -> Float[Tensor, "n out"]:
         """Return the layer's function of tokens, one a row."""
-        levels, scales = quantised_rows(x)
-        return rescaled(torch._int_mm(levels, self.weight.T), scales, self.scales, self.bias)
+        out: Tensor = _Int8Product.apply(x, self.weight, self.scales, self.bias)  # type: ignore[no-untyped-call]
+        return out
+
+
+class _Int8Product(torch.autograd.Function):
+    """The product of an int8 layer; its gradient passes the rounding of the inputs straight through."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, scales: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(weight, scales)
+        ctx.dtype = x.dtype
+        levels, row_scales = quantised_rows(x)
+        return rescaled(torch._int_mm(levels, weight.T), row_scales, scales, bias)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        weight, scales = ctx.saved_tensors
+        return ((grad * scales) @ weight.to(grad.dtype)).to(ctx.dtype), None, None, None
 
 
 class Bf16Linear(_Stored):

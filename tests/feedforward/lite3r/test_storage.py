@@ -225,3 +225,22 @@ def test_expanded_weights_give_the_same_with_and_without_units_for_bfloat16(
     found = Fp8Linear(plain)(x)
     rounded = nn.functional.linear(x, E4M3.quantised(plain.weight.detach()), plain.bias.detach())
     assert off(found, rounded) < (2.0**-7 if units else 1e-6)
+
+
+@every_storage
+def test_gradients_pass_through_to_what_comes_before(storage: Storage) -> None:
+    plain, x = layer(), values(7, 24).requires_grad_()
+    target = torch.randn(7, 10, generator=torch.Generator().manual_seed(3))
+    (found,) = torch.autograd.grad(stored(plain, storage)(x), x, target)
+    (wanted,) = torch.autograd.grad(plain(x), x, target)
+    assert found.dtype == x.dtype
+    assert off(found, wanted) < TOLERANCE[storage]
+
+
+@every_storage
+def test_a_head_can_learn_on_a_stored_trunk(storage: Storage) -> None:
+    model = nn.Sequential(nn.Linear(24, 24), layer(), nn.Linear(10, 3))
+    model[1] = stored(model[1], storage)
+    model(values(5, 24)).square().sum().backward()
+    assert all(one.weight.grad.abs().max() > 0 for one in (model[0], model[2]))
+    assert not list(model[1].parameters())
