@@ -47,18 +47,39 @@ def read_safetensors(path: Path) -> dict[str, Shaped[Tensor, "..."]]:
         InputError: it cannot be opened.
         FormatError: it is damaged, or holds a type that this version does not know.
     """
-    try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if size else b""
-    except OSError as error:
-        raise InputError(f"{path} cannot be read", got=error.strerror) from error
+    data = _mapped(path)
     try:
         start, header = _header(data)
         tensors = {name: _tensor(data, start, entry) for name, entry in header.items() if name != "__metadata__"}
         return _shared(tensors, header.get("__metadata__", {})) | tensors
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatError(f"{path} is not a safetensors file", got=str(error), fix="fetch the file again") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the strings that the header of a file holds besides its tensors.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: it cannot be opened.
+        FormatError: it is damaged.
+    """
+    data = _mapped(path)
+    try:
+        return {str(name): str(text) for name, text in _header(data)[1].get("__metadata__", {}).items()}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"{path} is not a safetensors file", got=str(error), fix="fetch the file again") from error
+
+
+def _mapped(path: Path) -> mmap.mmap | bytes:
+    try:
+        with path.open("rb") as file:
+            size = path.stat().st_size
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if size else b""
+    except OSError as error:
+        raise InputError(f"{path} cannot be read", got=error.strerror) from error
 
 
 def _header(data: mmap.mmap | bytes) -> tuple[int, dict[str, Any]]:

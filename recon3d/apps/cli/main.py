@@ -48,6 +48,7 @@ COMMANDS = {
     "export": Entry("recon3d.apps.cli.export", "Export", "write an output folder in another format"),
     "evaluate": Entry("recon3d.apps.cli.evaluate", "Evaluate", "compare cameras, depth and surfaces with ground truth"),
     "weights": Entry("recon3d.apps.cli.weights", "Weights", "list, fetch and check the weights of the networks"),
+    "lite3r": Entry("recon3d.apps.cli.lite3r", "Lite3r", "train, distil and evaluate feed-forward networks"),
     "doctor": Entry("recon3d.apps.cli.doctor", "Doctor", "say what this machine offers and what is missing"),
 }
 _EXIT_CODES = """\

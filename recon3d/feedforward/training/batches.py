@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +33,8 @@ class Recipe(NamedTuple):
         n_views: photos of each.
         height: of the photos.
         width: of the photos.
+        rays: cast for each pixel.
+        overlap: smallest share of a photo that another one sees too.
     """
 
     seed: int
@@ -38,6 +42,8 @@ class Recipe(NamedTuple):
     n_views: int
     height: int
     width: int
+    rays: int = 4
+    overlap: float = 0.3
 
 
 def recipe(seed: int, stage: Stage, number: int, data: DataOptions) -> Recipe:
@@ -52,7 +58,9 @@ def recipe(seed: int, stage: Stage, number: int, data: DataOptions) -> Recipe:
     random = generator(seed, "batch", str(number))
     height, width = stage.shapes[random.integers(len(stage.shapes))]
     n_views = int(random.integers(data.views[0], data.views[1] + 1))
-    return Recipe(derive(seed, "scenes", str(number)), max(1, stage.photos // n_views), n_views, height, width)
+    return Recipe(
+        derive(seed, "scenes", str(number)), max(1, stage.photos // n_views), n_views, height, width, stage.rays
+    )
 
 
 def made(recipe: Recipe, device: torch.device | str = "cpu") -> TrueViews:
@@ -62,7 +70,7 @@ def made(recipe: Recipe, device: torch.device | str = "cpu") -> TrueViews:
         recipe: what it consists of.
         device: where.
     """
-    options = SceneOptions(height=recipe.height, width=recipe.width)
+    options = SceneOptions(height=recipe.height, width=recipe.width, rays_per_pixel=recipe.rays, overlap=recipe.overlap)
     return generate_views(recipe.seed, recipe.n_scenes, options, n_views=recipe.n_views, device=device)
 
 
@@ -134,7 +142,7 @@ class Batches:
         self._ask(wanted, stages)
         views = self._take((stage, now.batch), stages)
         random = torch.Generator().manual_seed(derive(self.seed, "augment", str(stage), str(step), str(rank)))
-        return augmented(views, random, brightness=self.data.brightness)
+        return augmented(views, random, brightness=self.data.brightness, recolour=self.data.recolour)
 
     def _ahead(self, step: int) -> Iterator[int]:
         """Yield the steps of the rest of this group and of all of the next."""
@@ -179,8 +187,20 @@ def batches(seed: int, data: DataOptions, device: torch.device) -> Iterator[Batc
     if data.workers == 0:
         yield Batches(seed, data, device)
         return
-    with ProcessPoolExecutor(data.workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(data.workers, mp_context=get_context("spawn"), initializer=_end_with_parent) as pool:
         try:
             yield Batches(seed, data, device, pool)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let this worker process end as soon as the training process is gone, however that ended."""
+    threading.Thread(target=_follow, daemon=True).start()
+
+
+def _follow() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from recon3d.core.errors import FormatError, InputError
-from recon3d.feedforward.safetensors import read_safetensors, write_safetensors
+from recon3d.core.errors import FormatError
+from recon3d.feedforward.safetensors import read_metadata, read_safetensors, write_safetensors
 
 FILE = "checkpoint.safetensors"
 _KEY = "training"
@@ -49,11 +49,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, dict[str, Shaped[Tensor, "...
 
 def _rest(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            found = json.loads(json.loads(file.read(length))["__metadata__"][_KEY])
-    except OSError as error:
-        raise InputError(f"{path} cannot be read", got=error.strerror) from error
+        found = json.loads(read_metadata(path)[_KEY])
     except (ValueError, KeyError, TypeError) as error:
         raise FormatError(f"{path} is no checkpoint of a training", got=error) from error
     if not isinstance(found, dict):

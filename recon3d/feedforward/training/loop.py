@@ -32,6 +32,7 @@ from recon3d.feedforward.training.scores import Scores, answers_of, score, truth
 from recon3d.feedforward.training.targets import targets_of
 
 _LOG_EVERY = 25
+_SKIPS = 10
 _MAY_DIFFER = ("steps", "minutes", "checkpoint_minutes", "evaluate_minutes", "data")
 WEIGHTS = "weights.safetensors"
 
@@ -60,26 +61,27 @@ class Training:
     Args:
         options: of the training.
         here: this process.
+        fresh: the training starts; else a checkpoint follows.
     """
 
-    def __init__(self, options: TrainOptions, here: Processes) -> None:
+    def __init__(self, options: TrainOptions, here: Processes, *, fresh: bool = True) -> None:
         self.options, self.here = options, here
-        self.model: DepthAnything3 = new_network(options.model, options.seed).to(here.device)
+        self.model: DepthAnything3 = new_network(options.model, options.seed, whitened=fresh).to(here.device)
         self.trained = Trained(self.model, working_dtype(options.precision, here.device))
         self.shared: nn.Module = here.shared(self.trained)
         self.optimiser = adamw(self.model, options.optimiser)
         self.average = Average(self.model, options.optimiser.ema)
         self.names = {one: name for name, one in self.model.named_parameters()}
-        self.clock = Clock()
+        self.clock, self.skipped = Clock(), 0
 
     def step(self, views: TrueViews) -> Terms:
-        """Learn from a batch.
+        """Learn from a batch; one whose gradient is not finite is skipped.
 
         Args:
             views: its scenes, on any device.
 
         Raises:
-            ResultError: the loss is not finite.
+            ResultError: many batches in a row had to be skipped.
         """
         views, options = views.to(self.here.device), self.options
         rate = rate_at(self.clock.step, self.clock.progress(options), options.optimiser)
@@ -91,12 +93,18 @@ class Training:
         self.optimiser.zero_grad(set_to_none=True)
         terms.total.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), options.optimiser.clip)
-        if not torch.isfinite(norm):
-            raise ResultError("the training diverged", got=f"gradient {float(norm)}", fix="resume with a lower rate")
-        self.optimiser.step()
-        self.average.update(self.model)
+        self._check(norm)
+        if torch.isfinite(norm):
+            self.optimiser.step()
+            self.average.update(self.model)
         self.clock.step += 1
         return terms
+
+    def _check(self, norm: Tensor) -> None:
+        """Count the steps in a row that cannot be made, and end a training that has diverged."""
+        self.skipped = 0 if torch.isfinite(norm) else self.skipped + 1
+        if self.skipped > _SKIPS:
+            raise ResultError("the training diverged", got=f"gradient {float(norm)}", fix="resume with a lower rate")
 
     def _told(self) -> bool:
         """Tell whether the network gets the cameras in this step."""
@@ -108,7 +116,8 @@ class Training:
         own = {name: one.clone() for name, one in self.model.state_dict().items()}
         self.model.load_state_dict(self.average.weights)
         try:
-            return score(answers_of(self.trained, scenes.to(self.here.device)), truth_of(scenes))
+            answers = answers_of(lambda images: self.trained(normalise(images)), scenes.to(self.here.device))
+            return score(answers, truth_of(scenes))
         finally:
             self.model.load_state_dict(own)
 
@@ -190,7 +199,7 @@ def train(
         raise UsageError(f"{folder} holds a training already", fix="add --resume, or give another folder")
     folder.mkdir(parents=True, exist_ok=True)
     with processes(device) as here:
-        training = Training(options, here)
+        training = Training(options, here, fresh=not resume)
         if resume:
             training.load(folder)
         journal = Journal(folder, tensorboard=tensorboard, silent=not here.first)

@@ -18,18 +18,20 @@ from recon3d.feedforward.lite3r.storage import has_bf16_units
 from recon3d.feedforward.models import build_model
 from recon3d.feedforward.pose_encoding import decode_cameras, inverted
 from recon3d.feedforward.training.options import Precision
+from recon3d.feedforward.training.whitening import whiten_patches
 
 _FOV = 1.0  # radians; with a bias of zero the ReLU behind it would never learn
 _UNUSED = ("head.scratch.output_conv1_aux.", "head.scratch.output_conv2_aux.")
 _USED = ("head.scratch.output_conv1_aux.3.", "head.scratch.output_conv2_aux.3.")
 
 
-def new_network(name: str, seed: int) -> DepthAnything3:
+def new_network(name: str, seed: int, *, whitened: bool = True) -> DepthAnything3:
     """Return a network before its training: random, but its cameras look ahead with a usual field of view.
 
     Args:
         name: of a network that knows cameras.
         seed: of the weights.
+        whitened: start with decorrelated patches.
 
     Raises:
         UsageError: the network is unknown, or of another kind.
@@ -41,6 +43,9 @@ def new_network(name: str, seed: int) -> DepthAnything3:
     model.to_empty(device="cpu")
     initialize(model, seed)
     start_ahead(model)
+    match_across(model)
+    if whitened:
+        whiten_patches(model, seed)
     return learnable(model)
 
 
@@ -55,6 +60,22 @@ def start_ahead(model: DepthAnything3) -> None:
         biases["cam_dec.fc_fov.0.bias"].fill_(_FOV)
         biases["cam_dec.fc_qvec.bias"].copy_(torch.tensor([0.0, 0.0, 0.0, 1.0]))
         biases["head.scratch.output_conv2_aux.3.5.bias"][2] = 1.0
+
+
+def match_across(model: DepthAnything3) -> None:
+    """Let every attention across views begin with equal queries and keys, in place: like looks at like.
+
+    Args:
+        model: of several photos.
+    """
+    start = model.options.alternation_start or 0
+    for number, block in enumerate(model.backbone.pretrained.blocks):
+        if number >= start and number % 2 == 1:
+            parameters = dict(block.named_parameters())
+            with torch.no_grad():
+                for name in ("attn.qkv.weight", "attn.qkv.bias"):
+                    queries, keys, _ = parameters[name].chunk(3)
+                    keys.copy_(queries)
 
 
 def learnable(model: DepthAnything3) -> DepthAnything3:

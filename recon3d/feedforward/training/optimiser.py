@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from recon3d.feedforward.training.options import OptimiserOptions
 
 _LAST = 0.01
+_EVERY = 4
 _MATRIX = 2
 _TABLES = ("pos_embed", "cls_token", "camera_token")
 
@@ -61,9 +62,11 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move the average towards the weights of a network."""
-        keep = min(self.keep, (1 + self.steps) / (10 + self.steps))
+        """Count a step, and every few steps move the average towards the weights of a network."""
         self.steps += 1
+        if self.steps % _EVERY:
+            return
+        keep = min(self.keep, (1 + self.steps) / (10 + self.steps)) ** _EVERY
         ours, theirs = list(self.weights.values()), list(model.state_dict().values())
         torch._foreach_lerp_(ours, theirs, 1.0 - keep)
 

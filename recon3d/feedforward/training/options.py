@@ -19,11 +19,15 @@ class Stage:
         share: of the whole training.
         shapes: heights and widths of the photos, in pixels; every batch has one of them, each equally likely.
         photos: of a step; a step has this many divided by the views of its scenes, at least one scene.
+        rays: cast for each pixel, 1 or 4; one costs a third and leaves edges jagged.
+        overlap: smallest share of a photo that another one sees too.
     """
 
     share: float = 1.0
     shapes: tuple[Shape, ...] = ((84, 84), (84, 84), (84, 56), (56, 84))
     photos: int = 36
+    rays: int = 4
+    overlap: float = 0.3
 
     def __post_init__(self) -> None:
         if not (0 < self.share <= 1 and self.photos > 0 and self.shapes):
@@ -31,8 +35,8 @@ class Stage:
 
 
 STAGES = (
-    Stage(0.35, ((56, 56), (56, 56), (56, 42), (42, 56)), 48),
-    Stage(0.65, ((84, 84), (84, 84), (84, 56), (56, 84)), 36),
+    Stage(0.6, ((56, 56), (56, 56), (56, 42), (42, 56)), 36, rays=1, overlap=0.5),
+    Stage(0.4, ((84, 84), (84, 84), (84, 56), (56, 84)), 24),
 )
 
 
@@ -53,9 +57,9 @@ class LossOptions:
     depth: float = 1.0
     relative: float = 1.0
     gradient: float = 1.0
-    rays: float = 1.0
+    rays: float = 2.0
     points: float = 1.0
-    camera: float = 5.0
+    camera: float = 6.0
     alpha: float = 0.2
 
 
@@ -72,7 +76,7 @@ class OptimiserOptions:
         ema: share of the averaged weights that a step keeps, after a start in which it is smaller.
     """
 
-    learning_rate: float = 1e-3
+    learning_rate: float = 8e-4
     warm_up: int = 200
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.05
@@ -95,14 +99,16 @@ class DataOptions:
         workers: processes that make scenes; 0 makes them in the training process, on its device.
         known_cameras: share of the steps in which the network is told the cameras.
         brightness: standard deviation of the logarithm of a photo's gain.
+        recolour: share of the scenes whose colour channels change places.
     """
 
     views: tuple[int, int] = (2, 4)
-    group: int = 32
-    reuse: int = 8
+    group: int = 64
+    reuse: int = 4
     workers: int = 1
-    known_cameras: float = 0.1
+    known_cameras: float = 0.05
     brightness: float = 0.1
+    recolour: float = 0.15
 
 
 @dataclass(frozen=True)

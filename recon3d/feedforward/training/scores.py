@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from recon3d.core.errors import UsageError
 from recon3d.evaluation.relative import auc, pair_errors
-from recon3d.feedforward.da3.preprocess import normalise
 from recon3d.feedforward.pose_encoding import homogeneous
 from recon3d.feedforward.predictions import Prediction
 from recon3d.feedforward.scenes import SceneOptions, TrueViews, generate_views
@@ -147,18 +147,18 @@ def answers_of(network: Callable[[Tensor], Prediction], views: TrueViews) -> lis
     """Return what a network answers.
 
     Args:
-        network: takes ImageNet-normalised photos ``[b,s,3,h,w]``.
+        network: takes sRGB photos, 0 to 1, ``[b,s,3,h,w]``.
         views: scenes on the device of the network.
 
     Raises:
-        ValueError: the network predicts no cameras.
+        UsageError: the network predicts no cameras.
     """
     found: list[Answer] = []
     for at in range(0, len(views.K), _CHUNK):
         with torch.inference_mode():
-            part = network(normalise(views.images[at : at + _CHUNK]))
+            part = network(views.images[at : at + _CHUNK])
         if part.cam_from_world is None or part.K is None or part.depth_z is None:
-            raise ValueError("the network predicts no cameras")
+            raise UsageError("the network predicts no cameras", fix="take recon3d-small or another any-view network")
         pose = homogeneous(part.cam_from_world)
         found += [_answer(pose[row], part.K[row], part.depth_z[row]) for row in range(len(pose))]
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from recon3d.feedforward.pose_encoding import encode_cameras, homogeneous, inverted, unproject
@@ -70,7 +70,7 @@ def _units(distances: Float[Tensor, "b n"], mask: Bool[Tensor, "b n"]) -> Float[
     return (near.sum(1) / mask.sum(1).clamp(min=1)).clamp(min=_LEAST)
 
 
-def nearest_cells(maps: Float[Tensor, "b s h w"], rows: int, cols: int) -> Float[Tensor, "b s rows cols"]:
+def nearest_cells(maps: Shaped[Tensor, "b s h w"], rows: int, cols: int) -> Shaped[Tensor, "b s rows cols"]:
     """Return the pixels in which the centres of a grid of cells lie.
 
     Args:
