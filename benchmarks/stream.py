@@ -11,11 +11,12 @@ then means nothing.
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,24 @@ def resident_mb() -> float:
     return pages * 4096 / 1e6
 
 
+@contextmanager
+def sampled_memory(peak: list[float], period_s: float = 0.02) -> Iterator[None]:
+    """Keep the largest memory of this process while the block runs; what the video took before does not count."""
+    stop = threading.Event()
+
+    def sample() -> None:
+        while not stop.wait(period_s):
+            peak[0] = max(peak[0], resident_mb())
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
 def way_error(truth: np.ndarray, estimate: np.ndarray) -> float:
     """Root mean square error of the centres after a similarity, as a share of their spread."""
     distance, _ = absolute_errors(truth, estimate, align(truth, estimate))
@@ -147,12 +166,12 @@ def streamed(settings: Benchmark, network: Network, video: Video) -> dict[str, A
 
 
 def chunked(settings: Benchmark, network: Network, video: Video) -> dict[str, Any]:
-    start = time.perf_counter()
+    start, peak = time.perf_counter(), [0.0]
     options = SequenceOptions(chunk=settings.chunk, size=settings.size)
-    with estimate_sequence(network, video, options) as found:
+    with sampled_memory(peak), estimate_sequence(network, video, options) as found:
         return {
             "seconds_per_frame": (time.perf_counter() - start) / len(video),
-            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+            "peak_mb": peak[0],
             "chunks": int(found.chunk.max()) + 1,
             "loops": len(found.loops),
             "linked": int(found.linked.sum()),
