@@ -46,10 +46,8 @@ from recon3d.splats.relight.options import RelightOptions
 MAX_MEAN_ERROR_PX = 2.0
 MIN_PLACED = 0.5
 CAMERA_SHARE = 0.5
-TO_FIX = (
-    "move between photos, with three quarters overlap, and mask what moves by itself (--photos.masks)",
-    "add --refine, take another --model, or leave --engine away",
-)
+TO_FIX = "move between photos, with three quarters overlap, and mask what moves by itself (--photos.masks)"
+TO_FIX_NETWORK = "take another --model, add --refine where it was not given, or leave --engine away"
 UNTIMED = "the time for materials and light is not part of --max-time"
 
 
@@ -236,7 +234,7 @@ class _Run:
         raise ResultError(
             "refused: no model of the cameras can be trusted",
             got="; ".join(reasons),
-            fix=f"{TO_FIX[self.options.engine == 'lite3r']}; see {self.folder / 'report.html'}",
+            fix=f"{TO_FIX_NETWORK if self.options.engine == 'lite3r' else TO_FIX}; see {self.folder / 'report.html'}",
         )
 
     def finish(

@@ -100,3 +100,26 @@ def test_an_unknown_preset_is_wrong_usage(recon3d: Run, calls: list[dict[str, An
     outcome = recon3d("reconstruct", "photos/", "--preset", "best")
     assert outcome.code == 2 and "draft" in outcome.err
     assert not calls
+
+
+def test_the_network_is_chosen_by_words(recon3d: Run, calls: list[dict[str, Any]]) -> None:
+    words = ("--engine", "lite3r", "--model", "da3-small", "--checkpoint", "w.safetensors", "--refine")
+    assert recon3d("reconstruct", "photos/", *words, "--dense-attention").code == 0
+    engine = calls[0]["options"].engine_options()
+    assert (engine.engine, engine.model, engine.checkpoint) == ("lite3r", "da3-small", Path("w.safetensors"))
+    assert engine.refine and engine.dense_attention
+
+
+def test_missing_weights_are_exit_code_5_with_the_command_that_fetches_them(
+    recon3d: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECON3D_WEIGHTS", str(tmp_path))
+    outcome = recon3d(
+        "reconstruct", str(tmp_path), "--out", str(tmp_path / "o"), "--engine", "lite3r", "--model", "da3-base"
+    )
+    assert outcome.code == 5 and "recon3d weights fetch da3-base" in outcome.err
+
+
+def test_a_refinement_without_a_network_is_wrong_usage(recon3d: Run, calls: list[dict[str, Any]]) -> None:
+    outcome = recon3d("reconstruct", "photos/", "--refine")
+    assert outcome.code == 2 and not calls
