@@ -69,37 +69,49 @@ def place_left(photos: Sequence[Photo], search: CameraSearch, means: Means, tool
     left = [i for i in range(len(photos)) if i not in set(chosen.photo.tolist()) and i not in search.failed]
     if not left:
         return Placing(search)
-    asked, remarks, found = left[:MAX_ASKED], dict[int, str](), list[tuple[int, Cameras, Matched, Resected]]()
-    for photo in asked:
-        try:
-            answer = _placed(photo, photos, search, means, tools, seed)
-        except Recon3DError as error:  # a run that needs no network must not die of it
-            note = f"the network could not be asked for photos without a camera: {error}"
-            return Placing(search, {}, (note,))
-        remarks[photo] = f"the network was asked: {answer[1].reason}"
-        if isinstance(answer[0], _Camera):
-            found.append((photo, answer[0].lens, answer[0].matched, answer[1]))
-    metrics = {"asked": len(asked), "confirmed": len(found), "left": len(left) - len(found)}
-    if not found:
-        return Placing(search, remarks, (), metrics)
-    return Placing(_extended(search, chosen, found, tools, means), remarks, (), metrics)
+    mapped = load_mapped(model)
+    try:
+        answers = [_asked(photo, photos, search, mapped, means, tools, seed) for photo in left[:MAX_ASKED]]
+    except Recon3DError as error:  # a run that needs no network must not die of it
+        return Placing(search, notes=(f"the network could not be asked for photos without a camera: {error}",))
+    found = [answer for answer in answers if answer.resected.pose is not None]
+    remarks = {answer.photo: f"the network was asked: {answer.resected.reason}" for answer in answers}
+    metrics = {"asked": len(answers), "confirmed": len(found), "left": len(left) - len(found)}
+    extended = _extended(search, mapped, found, tools, means) if found else search
+    more = len(left) - len(answers)
+    notes = (f"the network was asked for {MAX_ASKED} photos without a camera, not for {more} more",) if more else ()
+    return Placing(extended, remarks, notes, metrics)
 
 
 @dataclass(frozen=True, eq=False)
-class _Camera:
+class _Answer:
+    """What was found for one photo; lens and matches only where it came to a resection."""
+
+    photo: int
+    resected: Resected
     lens: Cameras
     matched: Matched
 
 
-def _placed(
-    photo: int, photos: Sequence[Photo], search: CameraSearch, means: Means, tools: Tools, seed: int
-) -> tuple[_Camera | None, Resected]:
+def _asked(
+    photo: int,
+    photos: Sequence[Photo],
+    search: CameraSearch,
+    mapped: Mapped,
+    means: Means,
+    tools: Tools,
+    seed: int,
+) -> _Answer:
     """Ask for one photo together with placed ones that look like it."""
-    mapped = load_mapped(Path(search.model or ""))
-    rows = _similar(photo, search.features, mapped)
-    nothing = np.zeros(0, np.bool_)
+    dropped = [drop.photo for drop in search.verdict.drop]
+    rows = [row for row in _similar(photo, search.features, mapped) if mapped.photo[row] not in dropped]
+
+    def no(reason: str) -> _Answer:
+        none = Matched(np.zeros((0, 2)), np.zeros(0, np.int64))
+        return _Answer(photo, Resected(None, np.zeros(0, np.bool_), reason), mapped.cameras[:1], none)
+
     if len(rows) < _MIN_NEIGHBOURS:
-        return None, Resected(None, nothing, "no placed photo looks like it")
+        return no("no placed photo looks like it")
     together = [photo, *(int(mapped.photo[row]) for row in rows)]
     said = estimate_stage([photos[i] for i in together], means, tools, f"network-{photo:06d}")
     views = load_views(said.folder / VIEWS)
@@ -108,12 +120,11 @@ def _placed(
     moved = cameras.transformed(model_from_network)
     turn = _turn_deg(moved[1:], mapped.cameras[np.array(rows)])
     if turn > _MAX_TURN_DEG:
-        text = f"it turns the placed photos around it by {turn:.0f} degrees"
-        return None, Resected(None, nothing, text)
+        return no(f"it turns the placed photos around it by {turn:.0f} degrees")
     lens = _lens(photo, search, mapped, moved[:1])
     matched = matches_with_points(search.features, photo, mapped, rows)
     answer = confirm(matched, mapped, lens, moved.cam_from_world[0], derive(seed, "resection", str(photo)))
-    return (None if answer.pose is None else _Camera(lens, matched)), answer
+    return _Answer(photo, answer, lens, matched)
 
 
 def _similar(photo: int, features: Sequence[str], mapped: Mapped) -> list[int]:
@@ -144,37 +155,31 @@ def _lens(photo: int, search: CameraSearch, mapped: Mapped, predicted: Cameras) 
 
 
 def _extended(
-    search: CameraSearch,
-    chosen: Mapped,
-    found: Sequence[tuple[int, Cameras, Matched, Resected]],
-    tools: Tools,
-    means: Means,
+    search: CameraSearch, mapped: Mapped, found: Sequence[_Answer], tools: Tools, means: Means
 ) -> CameraSearch:
     """Return the search with more cameras, in a model of its own."""
 
     def build(folder: Path) -> dict[str, Any]:
-        mapped = load_mapped(Path(search.model or ""))
-        for photo, lens, matched, answer in found:
-            mapped = with_camera(mapped, photo, search.group[photo], lens, matched, answer)
-        save_mapped(folder / "model.npz", with_errors(mapped))
+        joined = mapped
+        for one in found:
+            joined = with_camera(joined, one.photo, search.group[one.photo], one.lens, one.matched, one.resected)
+        save_mapped(folder / "model.npz", with_errors(joined))
         return {}
 
-    poses = [[photo, [] if answer.pose is None else answer.pose.tolist()] for photo, _, _, answer in found]
-    stage = tools.store.run(
-        "network_placed", {"model": search.key, "weights": means.weights.key(), "poses": poses}, build
-    )
-    mapped = load_mapped(stage.folder / "model.npz")
-    placed = {photo for photo, _, _, _ in found}
-    others = tuple(
-        rest for model in search.verdict.other_models if (rest := tuple(i for i in model if i not in placed))
-    )
-    verdict = replace(search.verdict, chosen=mapped, other_models=others)
-    description = _with_groups(search.description, mapped)
-    seconds = {**search.seconds, stage.folder.name: stage.seconds}
+    poses = [[one.photo, [] if one.resected.pose is None else one.resected.pose.tolist()] for one in found]
+    inputs = {"model": search.key, "weights": means.weights.key(), "poses": poses}
+    stage = tools.store.run("network_placed", inputs, build)
+    joined = load_mapped(stage.folder / "model.npz")
+    placed = {one.photo for one in found}
+    others = [tuple(i for i in model if i not in placed) for model in search.verdict.other_models]
     return replace(
-        search, verdict=verdict, model=stage.folder / "model.npz", description=description, key=stage.key,
-        seconds=seconds,
-    )  # fmt: skip
+        search,
+        verdict=replace(search.verdict, chosen=joined, other_models=tuple(filter(None, others))),
+        model=stage.folder / "model.npz",
+        description=_with_groups(search.description, joined),
+        key=stage.key,
+        seconds={**search.seconds, stage.folder.name: stage.seconds},
+    )
 
 
 def _with_groups(description: Mapping[str, Any], mapped: Mapped) -> dict[str, Any]:
