@@ -256,7 +256,7 @@ class _Late(SceneNetwork):
 
     def forward(self, images: Any, *arguments: object, **options: object) -> Any:
         self.keys = list(self.shown)
-        self.turns = self.turns[: len(self.keys)]
+        self.turns, self.moves = self.turns[: len(self.keys)], self.moves[: len(self.keys)]
         answer = super().forward(images, *arguments, **options)
         if self.wrong in self.keys and answer.cam_from_world is not None:
             answer.cam_from_world[0, self.keys.index(self.wrong), :, 3] += 3.0

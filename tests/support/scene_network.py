@@ -22,21 +22,27 @@ class SceneNetwork(DepthAnything3):
         scene: a reconstruction.
         keys: photos that it will be shown, in this order.
         turn_deg: standard deviation of an error of every rotation.
+        move: standard deviation of an error of every centre, as a share of how far the cameras are spread.
         scale: units of its world per unit of the scene's.
     """
 
-    def __init__(self, scene: Scene, keys: Sequence[str], *, turn_deg: float = 0.0, scale: float = 1.0) -> None:
+    def __init__(
+        self, scene: Scene, keys: Sequence[str], *, turn_deg: float = 0.0, move: float = 0.0, scale: float = 1.0
+    ) -> None:
         super().__init__(DA3)
         self.scene, self.keys, self.scale = scene, list(keys), scale
         rng = np.random.default_rng(5)
+        spread = float(scene.cameras.centers.std(axis=0).max())
+        self.moves = move * spread * rng.standard_normal((len(keys), 3))
         self.turns = Rotation.from_rotvec(np.radians(turn_deg) * rng.standard_normal((len(keys), 3))).as_matrix()
 
     def forward(self, images: Tensor, *_: object, **__: object) -> Da3Prediction:
         height, width = images.shape[-2:]
         poses, K, depth = [], [], []
-        for turn, key in zip(self.turns, self.keys, strict=True):
+        for turn, moved, key in zip(self.turns, self.moves, self.keys, strict=True):
             row = self.scene.camera_index(key)
             pose = self.scene.cameras.cam_from_world[row].copy()
+            pose[:3, 3] -= pose[:3, :3] @ moved
             pose[:3] = turn @ pose[:3]
             poses.append(np.column_stack([pose[:3, :3], pose[:3, 3] * self.scale]))
             size = np.array([width / self.scene.cameras.width[row], height / self.scene.cameras.height[row], 1.0])

@@ -106,5 +106,32 @@ def test_random_weights_give_a_well_formed_answer() -> None:
     assert np.isfinite(found.sigma).all() and (found.sigma[found.valid] > 0).all()
 
 
+def test_vggt_is_asked_in_its_own_way_and_its_padding_is_no_surface() -> None:
+    from tiny_networks import tiny_vggt
+
+    found = estimate_views(tiny_vggt(), [*photos(1, 28, 56), *photos(1, 56, 56)], size=56)
+    assert found.depth_z.shape == (2, 56, 56) and not found.valid[0, :12].any() and not found.valid[0, -12:].any()
+    assert (found.depth_z[0, :14] == 0).all() and found.K.shape == (2, 3, 3)
+
+
+@pytest.mark.parametrize("metric", [True, False])
+def test_only_a_network_of_metres_has_metres(metric: bool) -> None:
+    import torch
+
+    from recon3d.feedforward.da3.metric import NestedPrediction
+
+    class Metric(TrueNetwork):
+        def forward(self, images: Any, *_: object, **__: object) -> Any:
+            answer = super().forward(images)
+            assert answer.depth_z is not None
+            sky = torch.zeros_like(answer.depth_z)
+            sky[..., :10, :] = 1.0
+            fields = {**vars(answer), "sky": sky}
+            return NestedPrediction(**fields, scale=torch.tensor(2.0), is_metric=metric)
+
+    found = estimate_views(Metric(), photos(2), size=WIDTH)
+    assert found.metric == metric and not found.valid[:, :10].any() and found.valid[:, 12:].any()
+
+
 def test_large_networks_get_smaller_images_on_a_processor() -> None:
     assert working_size(build_model("da3-small")) == 518 // 14 * 14  # device meta: no processor
