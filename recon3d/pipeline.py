@@ -23,6 +23,7 @@ from recon3d.dense.stereo_options import StereoOptions
 from recon3d.photos import Photo, PhotoOptions, PhotoSet, load_photos, read_thumbnails
 from recon3d.pipeline_images import Images, undistort
 from recon3d.pipeline_network import (
+    DEFAULT_MODEL,
     Engine,
     EngineOptions,
     FoundCameras,
@@ -97,7 +98,7 @@ class ReconstructOptions:
     sfm: SfmOptions = field(default_factory=SfmOptions)
     scale: ScaleOptions = field(default_factory=ScaleOptions)
     engine: Engine = "auto"
-    model: str = "recon3d-small"
+    model: str = DEFAULT_MODEL
     checkpoint: Path | None = None
     dense_attention: bool = False
     refine: bool = False

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from recon3d.feedforward.engine.depth import NetworkDepth
     from recon3d.feedforward.engine.photographs import Means
 
+DEFAULT_MODEL = "recon3d-small"
 Engine = Literal["auto", "sfm", "lite3r"]
 
 
@@ -89,14 +90,18 @@ def network_verdict(views: Sequence[View], scene: Scene) -> str:
 
 
 def check_engine(options: EngineOptions) -> None:
-    """Refuse a network that is not there, before anything is computed.
+    """Refuse a network that is asked for and not there, before anything is computed.
+
+    Args:
+        options: which engine and which network.
 
     Raises:
         UsageError: the model or the file is unknown.
         DependencyError: its weights are not stored here.
     """
-    if options.engine == "lite3r":
-        from recon3d.feedforward.engine.network import choose_weights
+    named = options.checkpoint is not None or options.model != DEFAULT_MODEL
+    if options.engine == "lite3r" or (options.engine == "auto" and named):
+        from recon3d.feedforward.engine.network import choose_weights  # loads torch
 
         choose_weights(options.model, options.checkpoint)
 

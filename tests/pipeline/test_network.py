@@ -166,6 +166,12 @@ def test_missing_weights_end_the_run_before_it_begins(
         copy.again(engine="lite3r", model="vggt-1b")
 
 
+@pytest.mark.parametrize("engine", ["auto", "lite3r"])
+def test_a_model_that_is_misspelt_ends_the_run_before_it_begins(copy: Run, no_workers: None, engine: str) -> None:
+    with pytest.raises(UsageError, match="no such model"):
+        copy.again(engine=engine, model="recon3d-smal")
+
+
 def test_too_little_memory_is_said(copy: Run, knowing: Callable[..., list[int]], checkpoint: Path) -> None:
     knowing()
     with pytest.raises(ResourceError, match="memory"):
