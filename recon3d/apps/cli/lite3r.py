@@ -44,7 +44,7 @@ class Lite3r(Command):
         size: longer side of the photos in pixels, a multiple of 14 (0 = a curriculum of 56 and 84; else 84).
         photos: of a step (0 = as many as fit the sizes).
         views: fewest and most photos of a scene.
-        learning_rate: after the warm-up (0 = 8e-4 for training, 1e-3 for distillation).
+        learning_rate: after the warm-up (0 = 1e-3).
         keep: share of the key blocks that the student's attentions keep.
         block_size: tokens of a block.
         quantise: the student computes with linear layers in FP8 (e4m3), in four bits (w4a8), or as they are (none).

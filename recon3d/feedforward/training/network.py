@@ -21,6 +21,7 @@ from recon3d.feedforward.training.options import Precision
 from recon3d.feedforward.training.whitening import whiten_patches
 
 _FOV = 1.0  # radians; with a bias of zero the ReLU behind it would never learn
+_FASTEST, _STRENGTH = 1.5, 0.5
 _UNUSED = ("head.scratch.output_conv1_aux.", "head.scratch.output_conv2_aux.")
 _USED = ("head.scratch.output_conv1_aux.3.", "head.scratch.output_conv2_aux.3.")
 
@@ -43,6 +44,7 @@ def new_network(name: str, seed: int, *, whitened: bool = True) -> DepthAnything
     model.to_empty(device="cpu")
     initialize(model, seed)
     start_ahead(model)
+    place_patches(model)
     match_across(model)
     if whitened:
         whiten_patches(model, seed)
@@ -60,6 +62,26 @@ def start_ahead(model: DepthAnything3) -> None:
         biases["cam_dec.fc_fov.0.bias"].fill_(_FOV)
         biases["cam_dec.fc_qvec.bias"].copy_(torch.tensor([0.0, 0.0, 0.0, 1.0]))
         biases["head.scratch.output_conv2_aux.3.5.bias"][2] = 1.0
+
+
+def place_patches(model: DepthAnything3) -> None:
+    """Add smooth waves over the patch grid to the table of positions, in place.
+
+    Random numbers of the usual size drown in what the patches hold, and a short training never digs them out.
+
+    Args:
+        model: before its training.
+    """
+    vit = model.backbone.pretrained
+    side, quarter = round((vit.pos_embed.shape[1] - 1) ** 0.5), vit.options.dim // 4
+    frequencies = _FASTEST * 10.0 ** -(torch.arange(quarter) / max(1, quarter - 1))  # radians per patch
+    angles = torch.arange(side)[:, None] * frequencies
+    waves = torch.cat([angles.sin(), angles.cos()], -1)
+    down, right = waves[:, None].expand(-1, side, -1), waves[None].expand(side, -1, -1)
+    table = torch.cat([down, right], -1).flatten(0, 1)
+    table = _STRENGTH * (table - table.mean(0)) / (table - table.mean(0)).std()
+    with torch.no_grad():
+        vit.pos_embed[0, 1:, : table.shape[1]] += table.to(vit.pos_embed.device)
 
 
 def match_across(model: DepthAnything3) -> None:

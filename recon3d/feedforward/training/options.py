@@ -76,7 +76,7 @@ class OptimiserOptions:
         ema: share of the averaged weights that a step keeps, after a start in which it is smaller.
     """
 
-    learning_rate: float = 8e-4
+    learning_rate: float = 1e-3
     warm_up: int = 200
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.05
