@@ -49,6 +49,7 @@ MIN_PLACED = 0.5
 CAMERA_SHARE = 0.5
 TO_FIX = "move between photos, with three quarters overlap, and mask what moves by itself (--photos.masks)"
 TO_FIX_NETWORK = "take another --model, add --refine where it was not given, or leave --engine away"
+NO_SPLATS = "one photo makes no splats: they would fit it from its own place only"
 UNTIMED = "the time for materials and light is not part of --max-time"
 
 
@@ -289,8 +290,9 @@ class _Run:
         sizes = list(zip(cameras.width.tolist(), cameras.height.tolist(), strict=True))
         wanted = with_preset(options.preset, options.stereo, options.splats, options.mesh)
         plan = make_dense_plan(sizes, wanted, self.budget, self.store, options.max_memory, camera_seconds)
+        alone = options.only is None and len(originals) == 1
         settings = DenseSettings(
-            options.only,
+            "mesh" if alone else options.only,
             options.depth or found.source,
             options.splats_start,
             plan.options,
@@ -303,8 +305,9 @@ class _Run:
         stages.execute()
         with self.progress.stage("previews"):
             report = dense_results(stages)
-        untimed = [UNTIMED] if options.relightable and self.budget.max_time_s is not None else []
-        return Dense(stages.publish(), stages.metrics, (*plan.notes, *stages.notes, *untimed), report)
+        notes = [UNTIMED] if options.relightable and self.budget.max_time_s is not None else []
+        notes += [NO_SPLATS] if alone else []
+        return Dense(stages.publish(), stages.metrics, (*plan.notes, *stages.notes, *notes), report)
 
     def finish_model(self, photos: PhotoSet, searched: Sequence[Photo], search: CameraSearch, tools: Tools) -> Finished:
         """Return the verified model with uncertainties, in its final world."""

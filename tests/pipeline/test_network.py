@@ -132,9 +132,10 @@ def test_identical_photos_count_as_one_whose_depth_nothing_checks(
     folder.mkdir()
     for name in ("a.jpg", "b.jpg"):
         (folder / name).write_bytes((first.photos / key).read_bytes())
-    scene = reconstruct(folder, out=tmp_path / "o", engine="lite3r", checkpoint=checkpoint, only="points", quiet=True)
+    scene = reconstruct(folder, out=tmp_path / "o", engine="lite3r", checkpoint=checkpoint, quiet=True)
     assert len(scene.registered) == 2 and "duplicate" in scene.registered[1].reason
     assert scene.depth("a.jpg").coverage > 0.5 and len(scene.points) > 100
+    assert "mesh" in scene.metrics and "splats" not in scene.metrics
     assert "one photo only" in " ".join(scene.provenance["warnings"])
 
 
