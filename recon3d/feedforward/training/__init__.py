@@ -8,7 +8,7 @@ from recon3d.core.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from recon3d.feedforward.training.loop import train as train
-    from recon3d.feedforward.training.objective import Terms as Terms, objective as objective
+    from recon3d.feedforward.training.objective import Terms as Terms, training_loss as training_loss
     from recon3d.feedforward.training.options import (
         DataOptions as DataOptions,
         LossOptions as LossOptions,
@@ -23,7 +23,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "loop": ["train"],
-        "objective": ["Terms", "objective"],
+        "objective": ["Terms", "training_loss"],
         "options": ["DataOptions", "LossOptions", "OptimiserOptions", "Stage", "TrainOptions"],
         "scores": ["Scores"],
         "targets": ["Targets", "targets_of"],

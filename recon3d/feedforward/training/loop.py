@@ -24,7 +24,7 @@ from recon3d.feedforward.training.batches import Batches, batches
 from recon3d.feedforward.training.checkpoints import FILE, load_moments, moments, read_checkpoint, write_checkpoint
 from recon3d.feedforward.training.journal import Journal
 from recon3d.feedforward.training.network import Trained, new_network, working_dtype
-from recon3d.feedforward.training.objective import Terms, objective
+from recon3d.feedforward.training.objective import Terms, training_loss
 from recon3d.feedforward.training.optimiser import Average, adamw, rate_at
 from recon3d.feedforward.training.options import TrainOptions
 from recon3d.feedforward.training.processes import Processes, processes
@@ -89,7 +89,7 @@ class Training:
             group["lr"] = rate
         truth = targets_of(views)
         known = (normalised_poses(truth.cam_from_world), views.K) if self._told() else (None, None)
-        terms = objective(self.shared(normalise(views.images), *known), truth, options.loss)
+        terms = training_loss(self.shared(normalise(views.images), *known), truth, options.loss)
         self.optimiser.zero_grad(set_to_none=True)
         terms.total.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), options.optimiser.clip)

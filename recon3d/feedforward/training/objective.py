@@ -46,7 +46,7 @@ class Terms:
         return {field.name: float(getattr(self, field.name).detach()) for field in fields(self)}
 
 
-def objective(found: Da3Prediction, truth: Targets, options: LossOptions | None = None) -> Terms:
+def training_loss(found: Da3Prediction, truth: Targets, options: LossOptions | None = None) -> Terms:
     """Compare a prediction with the truth; differentiable in the prediction.
 
     Args:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from recon3d.feedforward.weights.download import DownloadOptions as DownloadOptions
     from recon3d.feedforward.weights.fetching import Fetched as Fetched, fetch as fetch
     from recon3d.feedforward.weights.registry import (
-        CHECKPOINTS as CHECKPOINTS,
         Checkpoint as Checkpoint,
         model_of as model_of,
     )
@@ -28,7 +27,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "checking": ["Verdict", "verify"],
         "download": ["DownloadOptions"],
         "fetching": ["Fetched", "fetch"],
-        "registry": ["CHECKPOINTS", "Checkpoint", "model_of"],
+        "registry": ["Checkpoint", "model_of"],
         "store": ["Listed", "list_weights", "stored_weights", "weights_folder"],
     },
 )

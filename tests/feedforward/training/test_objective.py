@@ -14,7 +14,7 @@ from recon3d.feedforward.da3.model import Da3Prediction
 from recon3d.feedforward.da3.preprocess import normalise
 from recon3d.feedforward.scenes import TrueViews
 from recon3d.feedforward.training.network import Trained, learnable, match_across, new_network, start_ahead
-from recon3d.feedforward.training.objective import objective
+from recon3d.feedforward.training.objective import training_loss
 from recon3d.feedforward.training.options import LossOptions
 from recon3d.feedforward.training.targets import Targets, targets_of
 
@@ -41,7 +41,7 @@ def exact(truth: Targets) -> Da3Prediction:
 
 def test_the_right_answer_costs_nothing() -> None:
     truth = flat_truth()
-    for name, value in objective(exact(truth), truth).values().items():
+    for name, value in training_loss(exact(truth), truth).values().items():
         assert value == pytest.approx(0.0, abs=1e-6), name
 
 
@@ -55,7 +55,7 @@ def test_every_term_by_hand() -> None:
         rays=found.rays + 0.6,
         pose_encoding=found.pose_encoding + torch.tensor([0.3, 0, 0, 0, 0, 0, 0, 0.1, 0.1]),
     )
-    terms = objective(found, truth, LossOptions(alpha=0.5))
+    terms = training_loss(found, truth, LossOptions(alpha=0.5))
     error = 2 * math.e - 2
     assert terms.depth.item() == pytest.approx(3 * error - 0.5 * math.log(3))
     assert terms.relative.item() == pytest.approx(1.0)
@@ -68,17 +68,17 @@ def test_a_point_is_the_end_of_its_ray() -> None:
     truth = flat_truth(2.0)
     found = exact(truth)
     moved = replace(found, rays=found.rays + torch.tensor([0, 0, 0, 0.3, 0, 0]))
-    assert objective(moved, truth).points.item() == pytest.approx(0.1)
+    assert training_loss(moved, truth).points.item() == pytest.approx(0.1)
     longer = replace(found, depth_z=found.depth_z + 1.0)
     expected = truth.rays(4, 4)[..., :3].abs().mean().item()
-    assert objective(longer, truth).points.item() == pytest.approx(expected)
+    assert training_loss(longer, truth).points.item() == pytest.approx(expected)
 
 
 def test_the_total_is_the_weighted_sum() -> None:
     truth = flat_truth()
     found = replace(exact(truth), depth_z=truth.depth_z * 1.5)
     weights = LossOptions(depth=2.0, relative=3.0, gradient=0.0, rays=0.0, points=0.0, camera=0.0)
-    terms = objective(found, truth, weights)
+    terms = training_loss(found, truth, weights)
     assert terms.total.item() == pytest.approx(2 * terms.depth.item() + 3 * terms.relative.item())
 
 
@@ -89,25 +89,25 @@ def test_the_sky_does_not_count() -> None:
     sky = replace(truth, depth_z=depth, mask=depth > 0)
     wrong = exact(truth).depth_z.clone()
     wrong[0, 0, 0] = 99.0
-    assert objective(replace(exact(truth), depth_z=wrong), sky).total.item() == pytest.approx(0.0, abs=1e-6)
+    assert training_loss(replace(exact(truth), depth_z=wrong), sky).total.item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_nothing_to_see_gives_no_nan() -> None:
     truth = flat_truth()
     empty = replace(truth, depth_z=torch.zeros_like(truth.depth_z), mask=torch.zeros_like(truth.mask))
-    assert objective(exact(truth), empty).total.isfinite()
+    assert training_loss(exact(truth), empty).total.isfinite()
 
 
 def test_what_is_very_far_counts_as_if_it_were_twenty_units_away() -> None:
     truth = flat_truth(1e5)
     found = replace(exact(truth), depth_z=torch.full_like(truth.depth_z, 20.0))
-    assert objective(found, truth).relative.item() == pytest.approx(0.0, abs=1e-6)
+    assert training_loss(found, truth).relative.item() == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_network_without_cameras_cannot_be_trained() -> None:
     truth = flat_truth()
     with pytest.raises(UsageError, match="cannot be trained"):
-        objective(Da3Prediction(depth_z=truth.depth_z), truth)
+        training_loss(Da3Prediction(depth_z=truth.depth_z), truth)
     with pytest.raises(UsageError, match="cannot be trained"):
         new_network("da3metric-large", 0)
 
@@ -117,7 +117,7 @@ def test_gradients_reach_all_that_is_learned(views: TrueViews) -> None:
     truth = targets_of(views)
     trained = Trained(model, torch.float32)
     for known in ((None, None), (truth.cam_from_world, views.K)):
-        objective(trained(normalise(views.images), *known), truth).total.backward()
+        training_loss(trained(normalise(views.images), *known), truth).total.backward()
     silent = [name for name, one in model.named_parameters() if one.requires_grad and one.grad is None]
     assert silent == []
     zero = {name for name, one in model.named_parameters() if one.requires_grad and not one.grad.any()}
