@@ -90,7 +90,8 @@ def _grade(good: float, loose: float, n_dropped: int, n_photos: int) -> Grade:
 def _text(grade: Grade, numbers: Mapping[str, Any]) -> str:
     pairs = "one pair" if numbers["n_pairs"] == 1 else f"{numbers['n_pairs']} pairs"
     measured = (
-        f"{100 * numbers['good_share']:.0f} % of {numbers['n_matches']:,} feature matches in {pairs} of photos agree with the predicted cameras, {100 * numbers['loose_share']:.0f} % coarsely (median distance"
+        f"{100 * numbers['good_share']:.0f} % of {numbers['n_matches']:,} feature matches in {pairs} of photos agree"
+        f" with the predicted cameras, {100 * numbers['loose_share']:.0f} % coarsely (median distance"
         f" {numbers['epipolar_px']:.1f} px, {100 * numbers['epipolar_share_of_side']:.1f} % of the photo)"
     )
     flat = 100 * numbers["homography_share"]
