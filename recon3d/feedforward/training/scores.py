@@ -28,7 +28,7 @@ class Scores:
     """Means over scenes; depth after one median scale per scene, poses of all pairs of photos.
 
     Args:
-        abs_rel: mean of |z - z_true| / z_true.
+        abs_rel: mean of |z - z_true| / z_true; NaN without a true depth, like the next.
         delta1: share of the pixels within 25 % of the truth.
         auc30: area under the recall curve of the larger of rotation and direction error, up to 30 degrees, per cent.
         rotation_deg: median error of the rotation between two photos.
@@ -84,14 +84,20 @@ def score(answers: Sequence[Answer], truths: Sequence[Answer]) -> Scores:
     errors = [_errors(one, truth) for one, truth in zip(answers, truths, strict=True)]
     rotation, direction = (np.concatenate([getattr(one, name) for one in errors]) for name in ("rotation", "direction"))
     return Scores(
-        abs_rel=float(np.nanmean([one.abs_rel for one in errors])),
-        delta1=float(np.nanmean([one.delta1 for one in errors])),
+        abs_rel=_mean([one.abs_rel for one in errors]),
+        delta1=_mean([one.delta1 for one in errors]),
         auc30=auc(np.maximum(rotation, direction), _AUC_DEG),
         rotation_deg=float(np.median(rotation)),
         direction_deg=float(np.median(direction)),
         fov_deg=float(np.median(np.concatenate([one.fov for one in errors]))),
         scenes=len(errors),
     )
+
+
+def _mean(values: Sequence[float]) -> float:
+    """Return the mean of those scenes that have a surface; NaN where none has."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _errors(answer: Answer, truth: Answer) -> _Errors:
