@@ -233,7 +233,7 @@ def test_auto_asks_nothing_where_everything_is_placed(copy: Run, monkeypatch: py
 def test_auto_without_weights_says_so_and_goes_on(copy: Run, one_left: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "stored_weights", lambda name: None)
     scene = copy.again()
-    assert len(scene.registered) == 5 and "recon3d weights fetch" in " ".join(scene.provenance["warnings"])
+    assert len(scene.registered) == 5 and "there are no weights" in " ".join(scene.provenance["warnings"])
 
 
 def _knowing_any_order(monkeypatch: pytest.MonkeyPatch, scene: Scene, *, turn_deg: float, wrong: str = "") -> None:

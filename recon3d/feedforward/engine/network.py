@@ -7,8 +7,10 @@ from pathlib import Path
 
 from recon3d.core.errors import DependencyError, UsageError
 from recon3d.core.files import sha256_file
+from recon3d.feedforward.bundled import BUNDLED
 from recon3d.feedforward.checkpoints import load_state, read_state, without_prefix
-from recon3d.feedforward.lite3r.conversion import convert
+from recon3d.feedforward.deltas import add_delta
+from recon3d.feedforward.lite3r.conversion import convert, sparse_attentions
 from recon3d.feedforward.models import MODEL_NAMES, Network, build_model
 from recon3d.feedforward.weights.registry import CHECKPOINTS
 from recon3d.feedforward.weights.store import stored_weights
@@ -76,7 +78,8 @@ def choose_weights(model: str, checkpoint: Path | None = None, *, dense_attentio
         return ChosenWeights(network, checkpoint, None, dense_attention)
     path = stored_weights(model)
     if path is None:
-        fix = f"run `recon3d weights fetch {model}`, or name a file with --checkpoint"
+        get = "install recon3d again" if model in BUNDLED else f"run `recon3d weights fetch {model}`"
+        fix = f"{get}, or name a file with --checkpoint"
         raise DependencyError(f"there are no weights of {model} here", fix=fix)
     return ChosenWeights(network, path, stored_weights(model + _DELTA), dense_attention)
 
@@ -92,17 +95,16 @@ def load_network(chosen: ChosenWeights) -> Loaded:
         FormatError: it is damaged, holds code, or weights that are not finite.
     """
     network = build_model(chosen.model)
-    names = network.state_dict().keys()
-    state = without_prefix(read_state(chosen.path), names)
-    if chosen.delta is not None and not chosen.dense:
-        state |= without_prefix(read_state(chosen.delta), names)
-    projected = any(name.endswith(_PROJECTION[0]) for name in state)
-    if projected and not chosen.dense:
+    state = without_prefix(read_state(chosen.path), network.state_dict().keys())
+    inside = any(name.endswith(_PROJECTION[0]) for name in state)
+    if inside and not chosen.dense:
         convert(network)
-        attention, notes = "sparse linear (Lite3R)", tuple[str, ...]()
     else:
         state = {name: tensor for name, tensor in state.items() if not name.endswith(_PROJECTION)}
-        attention = "dense"
-        notes = () if chosen.dense else (f"the weights of {chosen.model} hold no projections for Lite3R's attention",)
     load_state(network, state, chosen.path)
-    return Loaded(network.eval(), attention, notes)
+    if chosen.delta is not None and not chosen.dense and not inside:
+        add_delta(network, chosen.delta)
+    sparse = any(True for _ in sparse_attentions(network))
+    lacking = f"the weights of {chosen.model} hold no projections for Lite3R's attention"
+    notes = () if sparse or chosen.dense else (lacking,)
+    return Loaded(network.eval(), "sparse linear (Lite3R)" if sparse else "dense", notes)

@@ -9,9 +9,11 @@ from tiny_networks import DA3, alive
 from recon3d.core.errors import DependencyError, FormatError, InputError, UsageError
 from recon3d.feedforward import models
 from recon3d.feedforward.da3.model import DepthAnything3
+from recon3d.feedforward.deltas import write_delta
 from recon3d.feedforward.engine import network as engine
 from recon3d.feedforward.engine.network import ChosenWeights, choose_weights, load_network
 from recon3d.feedforward.lite3r.conversion import convert, sparse_attentions
+from recon3d.feedforward.lite3r.options import SparseOptions
 from recon3d.feedforward.safetensors import safetensors_bytes
 
 
@@ -51,15 +53,13 @@ def test_dense_attention_is_taken_where_it_is_asked_for(tmp_path: Path) -> None:
 
 def test_a_delta_adds_projections_to_stored_weights(tmp_path: Path) -> None:
     base = written(tmp_path)
-    other = {
-        name: tensor
-        for name, tensor in convert(DepthAnything3(DA3)).state_dict().items()
-        if "proj_lin" in name or name.endswith(".lam")
-    }
     delta = tmp_path / "delta.safetensors"
-    delta.write_bytes(safetensors_bytes(other))
+    write_delta(delta, convert(DepthAnything3(DA3), SparseOptions(block_size=16)), name="da3-small", trained="here")
     loaded = load_network(ChosenWeights("da3-small", base, delta, dense=False))
-    assert list(sparse_attentions(loaded.network)) and "Lite3R" in loaded.attention
+    assert {one.options.block_size for one in sparse_attentions(loaded.network)} == {16}
+    assert "Lite3R" in loaded.attention
+    dense = load_network(ChosenWeights("da3-small", base, delta, dense=True))
+    assert dense.attention == "dense" and dense.notes == ()
 
 
 def test_stored_weights_are_found_with_their_delta(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,6 +73,12 @@ def test_missing_weights_name_the_command_that_fetches_them(monkeypatch: pytest.
     with pytest.raises(DependencyError, match="recon3d weights fetch vggt-1b") as caught:
         choose_weights("vggt-1b")
     assert caught.value.exit_code == 5
+
+
+def test_weights_that_should_have_come_with_recon3d_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "stored_weights", lambda name: None)
+    with pytest.raises(DependencyError, match="install recon3d again"):
+        choose_weights("recon3d-small")
 
 
 def test_unknown_names_and_files_are_refused(tmp_path: Path) -> None:
