@@ -12,7 +12,7 @@ from jaxtyping import Float64
 
 from recon3d.core.errors import ResultError
 from recon3d.core.files import sha256_file, write_json
-from recon3d.feedforward.engine.sigma import SigmaTable, fit_table
+from recon3d.feedforward.engine.sigma import ONE_SIGMA, SigmaTable, fit_table
 from recon3d.feedforward.engine.views import estimate_views
 from recon3d.feedforward.models import Network
 from recon3d.feedforward.scenes.types import TrueViews
@@ -39,7 +39,7 @@ def learn_table(network: Network, scenes: Iterable[TrueViews], source: str) -> S
     found = [relative_errors(network, batch, row) for batch in scenes for row in range(len(batch.images))]
     none = np.zeros(0)
     confidence = np.concatenate([none, *(one for one, _ in found)])
-    table = fit_table(confidence, np.concatenate([none, *(one for _, one in found)]), source)
+    table = fit_table(confidence, np.concatenate([none, *(one for _, one in found)]), source, ONE_SIGMA)
     if table is None:
         raise ResultError("the scenes hold too few pixels to learn sigmas from", got=len(found), fix="give more scenes")
     return table

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Float64
+from scipy.special import ndtri
 
 from recon3d.core.errors import UsageError
 from recon3d.feedforward.engine.agreement import Maps, overlapping, seen_by
@@ -14,8 +15,8 @@ _N_BINS = 8
 _MIN_SAMPLES = 50  # in a bin
 _SAMPLES = 2000  # pixels of a photo that are compared with another
 _N_NEIGHBOURS = 4
-_TO_SIGMA = 1.4826  # of the median of absolute values of a normal distribution
 _FLOOR = 1e-4
+ROBUST, ONE_SIGMA = 0.5, 0.6827
 UNKNOWN = 0.2  # of the depth, where nothing tells
 
 
@@ -47,7 +48,7 @@ class SigmaTable:
 
 
 def fit_table(
-    confidence: Float64[np.ndarray, " m"], error: Float64[np.ndarray, " m"], source: str
+    confidence: Float64[np.ndarray, " m"], error: Float64[np.ndarray, " m"], source: str, level: float = ROBUST
 ) -> SigmaTable | None:
     """Return the table that samples suggest; None where there are too few.
 
@@ -58,6 +59,8 @@ def fit_table(
         confidence: of each sample.
         error: its relative error, of either sign.
         source: where the samples come from.
+        level: share of the errors whose largest decides: the median where half of them may be mistakes, 68.3 % where
+            all of them count.
     """
     good = np.isfinite(confidence) & np.isfinite(error)
     confidence, error = confidence[good], np.abs(error[good])
@@ -68,7 +71,7 @@ def fit_table(
     bins = [rows for k in range(len(edges)) if len(rows := np.flatnonzero(number == k)) >= _MIN_SAMPLES]
     bins = bins or [np.arange(len(error))]
     centre = np.array([np.median(confidence[rows]) for rows in bins])
-    spread = np.array([_TO_SIGMA * np.median(error[rows]) for rows in bins])
+    spread = np.array([np.quantile(error[rows], level) for rows in bins]) / ndtri((1 + level) / 2)
     spread = _never_rising(np.maximum(spread, _FLOOR))
     centre, first = np.unique(centre, return_index=True)
     return SigmaTable(tuple(centre.tolist()), tuple(spread[first].tolist()), source)

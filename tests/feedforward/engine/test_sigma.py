@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from recon3d.core.errors import UsageError
-from recon3d.feedforward.engine.sigma import SigmaTable, fit_table
+from recon3d.feedforward.engine.sigma import ONE_SIGMA, SigmaTable, fit_table
 
 
 def test_a_known_noise_is_found_for_each_confidence() -> None:
@@ -30,6 +30,12 @@ def test_outliers_move_it_little() -> None:
     error[:200] = 50.0
     table = fit_table(np.ones(1000), error, "")
     assert table is not None and table.relative[0] == pytest.approx(0.13, abs=0.03)
+
+
+def test_where_every_error_counts_two_thirds_lie_within_one_sigma() -> None:
+    error = np.random.default_rng(0).standard_t(2, 4000)  # heavy tails
+    table = fit_table(np.ones(4000), error, "", ONE_SIGMA)
+    assert table is not None and (np.abs(error) <= table.relative[0]).mean() == pytest.approx(0.683, abs=0.002)
 
 
 def test_too_few_samples_give_no_table() -> None:
