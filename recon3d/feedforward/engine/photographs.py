@@ -36,6 +36,7 @@ VIEWS = "views.npz"
 _DECODED = 4  # times the size of the network's images: what photos are reduced to first, to save memory
 _SMALLEST = 112
 _STEP = 14
+_GPU_SHARE = 0.9
 _TOGETHER = 8  # photos that must fit at a time; of more, groups are laid over each other
 
 
@@ -81,11 +82,13 @@ def estimate_stage(photos: Sequence[Photo], means: Means, tools: Tools, name: st
         "weights": means.weights.key(),
         "size": means.size,
         "table": None if means.table is None else asdict(means.table),
+        "device": network_device().type,
     }
 
     def build(folder: Path) -> dict[str, Any]:
         with torch_threads(means.n_threads):
             loaded = load_network(means.weights)
+            loaded.network.to(network_device())
             size, notes = fitting_size(loaded.network, photos, means)
             answer = ask(loaded.network, Photographs(photos, _DECODED * size, tools.max_pixels), size, means, tools)
             save_views(folder / VIEWS, confirmed(_masked(answer.views, photos)))
@@ -139,7 +142,7 @@ def ask(network: Network, given: Photographs, size: int, means: Means, tools: To
         tools: progress.
     """
     height, width = _network_size(network, given.photos, size)
-    chunk = chunk_size(network, height, width, means.max_memory_bytes)
+    chunk = chunk_size(network, height, width, memory_of(network_device(), means))
     if len(given) <= chunk:
         with tools.progress.stage("asking the network"):
             views = estimate_views(network, list(given), size=size, table=means.table)
@@ -154,6 +157,21 @@ def ask(network: Network, given: Photographs, size: int, means: Means, tools: To
         views, linked = found.views(range(len(given))), found.linked
         note = f"the network saw {len(given)} photos in {int(found.chunk.max()) + 1} overlapping groups of {chunk}"
     return Answer(_placed(views, given), np.flatnonzero(~linked).tolist(), [note])
+
+
+def network_device() -> torch.device:
+    """Return where networks run: a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def memory_of(device: torch.device, means: Means) -> int:
+    """Return the bytes that a network may take: those of the run, on a GPU a share of what is free there.
+
+    Args:
+        device: where it runs.
+        means: of the run.
+    """
+    return int(_GPU_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else means.max_memory_bytes
 
 
 @contextmanager
@@ -178,10 +196,10 @@ def fitting_size(network: Network, photos: Sequence[Photo], means: Means) -> tup
     Raises:
         ResourceError: the memory does not suffice for the smallest images.
     """
-    wanted = means.size or working_size(network)
+    wanted, memory = means.size or working_size(network), memory_of(network_device(), means)
     for size in [wanted, *range(wanted // _STEP * _STEP, _SMALLEST - 1, -_STEP)]:
         height, width = _network_size(network, photos, size)
-        if inference_bytes(network, min(len(photos), _TOGETHER), height, width) <= means.max_memory_bytes:
+        if inference_bytes(network, min(len(photos), _TOGETHER), height, width) <= memory:
             less = f"the network saw photos of {size} instead of {wanted} px to stay within the memory"
             return size, [less] if size < wanted else []
     check_memory(

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_networks import DA3, alive
 from true_network import HEIGHT, WIDTH, TrueNetwork
@@ -17,7 +18,15 @@ from recon3d.core.workers import WorkerOptions
 from recon3d.feedforward.da3.model import DepthAnything3
 from recon3d.feedforward.engine import photographs
 from recon3d.feedforward.engine.network import ChosenWeights, Loaded
-from recon3d.feedforward.engine.photographs import VIEWS, Means, Photographs, ask, estimate_stage, fitting_size
+from recon3d.feedforward.engine.photographs import (
+    VIEWS,
+    Means,
+    Photographs,
+    ask,
+    estimate_stage,
+    fitting_size,
+    memory_of,
+)
 from recon3d.feedforward.engine.stored import load_views
 from recon3d.feedforward.memory import inference_bytes
 from recon3d.photos import Photo
@@ -114,3 +123,9 @@ def test_more_photos_than_fit_go_in_overlapping_groups(
     answer = ask(model, given, WIDTH, means(tmp_path), tools(tmp_path))
     assert len(answer.views) == 7 and max(shown) <= 8 and len(shown) >= 3
     assert "overlapping groups of 4" in answer.notes[0] and answer.views.placements[6].scale_x == pytest.approx(1.0)
+
+
+def test_a_gpu_has_memory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 2000))
+    given = means(tmp_path, 5)
+    assert memory_of(torch.device("cuda"), given) == 900 and memory_of(torch.device("cpu"), given) == 5
