@@ -35,8 +35,8 @@ class Stage:
 
 
 STAGES = (
-    Stage(0.6, ((56, 56), (56, 56), (56, 42), (42, 56)), 36, rays=1, overlap=0.5),
-    Stage(0.4, ((84, 84), (84, 84), (84, 56), (56, 84)), 24),
+    Stage(0.4, ((56, 56), (56, 56), (56, 42), (42, 56)), 36, rays=1, overlap=0.5),
+    Stage(0.6, ((84, 84), (84, 84), (84, 56), (56, 84)), 24),
 )
 
 
@@ -59,7 +59,7 @@ class LossOptions:
     gradient: float = 1.0
     rays: float = 2.0
     points: float = 1.0
-    camera: float = 6.0
+    camera: float = 4.0
     alpha: float = 0.2
 
 
