@@ -69,9 +69,11 @@ def test_options_become_a_training() -> None:
 
 
 def test_options_become_a_distillation() -> None:
-    found = Lite3r(action="distill", keep=0.5, block_size=8, quantise="none", steps=5, size=56).distill_options()
+    found = Lite3r(
+        action="distill", keep=0.5, block_size=8, quantise="none", steps=5, size=56, distillation=(1, 2)
+    ).distill_options()
     assert (found.sparse.keep, found.sparse.block_size, found.quantise, found.steps) == (0.5, 8, None, 5)
-    assert found.shape == (56, 56)
+    assert found.shape == (56, 56) and (found.first_weight, found.last_weight) == (1, 2)
     assert Lite3r(action="distill").distill_options().quantise == "e4m3"
 
 

@@ -48,6 +48,7 @@ class Lite3r(Command):
         keep: share of the key blocks that the student's attentions keep.
         block_size: tokens of a block.
         quantise: the student computes with linear layers in FP8 (e4m3), in four bits (w4a8), or as they are (none).
+        distillation: weight of the likeness to the teacher in a distillation, at its start and at its end.
         scenes: unseen scenes of an evaluation.
         stored: narrow formats of the linear layers in which networks are evaluated too.
         workers: processes that generate scenes; 0 generates them where the network is.
@@ -73,6 +74,7 @@ class Lite3r(Command):
     keep: float = 0.3
     block_size: int = 16
     quantise: Literal["e4m3", "w4a8", "none"] = "e4m3"
+    distillation: tuple[float, float] = (0.1, 0.01)
     scenes: int = 20
     stored: tuple[Literal["fp8", "int8", "bf16"], ...] = ()
     workers: int = 1
@@ -147,6 +149,8 @@ class Lite3r(Command):
             sparse=SparseOptions(keep=self.keep, block_size=self.block_size),
             quantise=None if self.quantise == "none" else self.quantise,
             learning_rate=self.learning_rate or base.learning_rate,
+            first_weight=self.distillation[0],
+            last_weight=self.distillation[1],
         )
 
     def _evaluate(self) -> int:
