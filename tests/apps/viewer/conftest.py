@@ -54,8 +54,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture
-def page(browser: Page) -> Iterator[Page]:
-    """The browser's page; whatever it complained about fails the test, unless the test has taken it out."""
+def page(browser: Page, serve: Callable[[Path], str]) -> Iterator[Page]:
+    """The browser's page; whatever it complained about fails the test, unless the test has taken it out.
+
+    It leaves before its server ends: a page asks whether that is still alive.
+    """
     browser.complaints.clear()
     browser.resize(1280, 800)
     yield browser
