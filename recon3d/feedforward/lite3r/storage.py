@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Literal
 
 import llvmlite.binding as llvm  # type: ignore[import-untyped]
@@ -17,7 +18,7 @@ Storage = Literal["auto", "fp8", "int8", "bf16"]
 _INT8 = IntegerFormat(8)
 
 
-class _Stored(nn.Module):
+class _Stored(nn.Module, ABC):
     """A linear layer that is not trained any more.
 
     Args:
@@ -37,9 +38,9 @@ class _Stored(nn.Module):
         rows = self.product(x.reshape(x.shape[:-1].numel(), self.in_features))
         return rows.to(x.dtype).view(*x.shape[:-1], self.out_features)
 
+    @abstractmethod
     def product(self, x: Float[Tensor, "n c"]) -> Float[Tensor, "n out"]:
         """Return the layer's function of tokens, one a row, in any type."""
-        raise NotImplementedError
 
     def extra_repr(self) -> str:
         """Return the sizes, as ``nn.Linear`` does."""

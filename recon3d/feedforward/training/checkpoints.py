@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
-from recon3d.core.errors import FormatError
+from recon3d.core.errors import FormatError, UsageError
 from recon3d.feedforward.safetensors import read_metadata, read_safetensors, write_safetensors
 
 FILE = "checkpoint.safetensors"
@@ -85,3 +86,34 @@ def load_moments(
         if f"{name}.step" in found:
             state = {kind: found[f"{name}.{kind}"].to(parameter.device, copy=True) for kind in _MOMENTS}
             optimiser.state[parameter] = {"step": found[f"{name}.step"].clone(), **state}
+
+
+def plain(options: Any) -> dict[str, Any]:
+    """Return options as JSON holds them.
+
+    Args:
+        options: a dataclass.
+    """
+    values: dict[str, Any] = json.loads(json.dumps(asdict(options)))
+    return values
+
+
+def check_same(then: dict[str, Any], now: dict[str, Any], may_differ: tuple[str, ...]) -> None:
+    """Refuse to continue with other options.
+
+    Args:
+        then: those of the checkpoint.
+        now: those that are asked for.
+        may_differ: names of those that do not matter.
+
+    Raises:
+        UsageError: others differ.
+    """
+    other = [name for name in now if name not in may_differ and then.get(name) != now[name]]
+    if other:
+        raise UsageError(
+            "the checkpoint belongs to another training",
+            got=", ".join(f"{name} {now[name]}" for name in other),
+            expected=", ".join(f"{name} {then.get(name)}" for name in other),
+            fix="give the same options, or another folder",
+        )

@@ -6,9 +6,8 @@ import copy
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +34,15 @@ from recon3d.feedforward.pose_encoding import encode_cameras
 from recon3d.feedforward.predictions import Prediction
 from recon3d.feedforward.training.asking import answer
 from recon3d.feedforward.training.batches import Batches, batches
-from recon3d.feedforward.training.checkpoints import FILE, load_moments, moments, read_checkpoint, write_checkpoint
+from recon3d.feedforward.training.checkpoints import (
+    FILE,
+    check_same,
+    load_moments,
+    moments,
+    plain,
+    read_checkpoint,
+    write_checkpoint,
+)
 from recon3d.feedforward.training.journal import Journal
 from recon3d.feedforward.training.options import DataOptions, Stage
 from recon3d.feedforward.training.processes import Processes, processes
@@ -138,7 +145,7 @@ class Distillation:
             "projections": {name: one for one, name in self.names.items()},
             "optimiser": moments(self.optimiser, self.names),
         }
-        write_checkpoint(folder / FILE, parts, {"step": self.next_step, "options": _plain(self.options)})
+        write_checkpoint(folder / FILE, parts, {"step": self.next_step, "options": plain(self.options)})
         how = f"{self.next_step} steps on generated scenes of {self.options.shape[0]}x{self.options.shape[1]} pixels"
         write_delta(folder / DELTA, self.student, name=self.options.model, trained=how)
 
@@ -151,11 +158,7 @@ class Distillation:
             UsageError: it belongs to another distillation.
         """
         parts, rest = read_checkpoint(folder / FILE)
-        now = _plain(self.options)
-        if other := [name for name in now if name not in _MAY_DIFFER and rest["options"].get(name) != now[name]]:
-            raise UsageError(
-                "the checkpoint belongs to another distillation", got=", ".join(other), fix="give the same options"
-            )
+        check_same(rest["options"], plain(self.options), _MAY_DIFFER)
         self.student.load_state_dict(parts["projections"], strict=False)
         load_moments(self.optimiser, self.names, parts["optimiser"])
         self.next_step = int(rest["step"])
@@ -234,7 +237,7 @@ def distill(
             work.load(folder)
         journal = Journal(folder, tensorboard=tensorboard, silent=not here.first)
         if here.first:
-            (folder / "options.json").write_text(json.dumps(_plain(options), indent=1))
+            (folder / "options.json").write_text(json.dumps(plain(options), indent=1))
         shown = (progress or Progress()).stage("distill", options.steps - work.next_step)
         with batches(options.seed, options.data, here.device) as source, shown as bar:
             try:
@@ -264,8 +267,3 @@ def _run(work: Distillation, source: Batches, folder: Path, journal: Journal, ba
 def _steps(work: Distillation) -> Iterator[int]:
     while work.next_step < work.options.steps:
         yield work.next_step
-
-
-def _plain(options: DistillOptions) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(options)))
-    return plain

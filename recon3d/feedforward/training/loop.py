@@ -21,7 +21,15 @@ from recon3d.feedforward.da3.preprocess import normalise
 from recon3d.feedforward.safetensors import write_safetensors
 from recon3d.feedforward.scenes import TrueViews
 from recon3d.feedforward.training.batches import Batches, batches
-from recon3d.feedforward.training.checkpoints import FILE, load_moments, moments, read_checkpoint, write_checkpoint
+from recon3d.feedforward.training.checkpoints import (
+    FILE,
+    check_same,
+    load_moments,
+    moments,
+    plain,
+    read_checkpoint,
+    write_checkpoint,
+)
 from recon3d.feedforward.training.journal import Journal
 from recon3d.feedforward.training.network import Trained, new_network, working_dtype
 from recon3d.feedforward.training.objective import Terms, training_loss
@@ -128,7 +136,7 @@ class Training:
             "average": self.average.weights,
             "optimiser": moments(self.optimiser, self.names),
         }
-        rest = {"clock": asdict(self.clock), "average_steps": self.average.steps, "options": _plain(self.options)}
+        rest = {"clock": asdict(self.clock), "average_steps": self.average.steps, "options": plain(self.options)}
         write_checkpoint(folder / FILE, parts, rest)
         write_safetensors(folder / WEIGHTS, half(self.average.weights), {"model": self.options.model})
 
@@ -141,7 +149,7 @@ class Training:
             UsageError: it belongs to another training.
         """
         parts, rest = read_checkpoint(folder / FILE)
-        _check_same(rest["options"], _plain(self.options))
+        check_same(rest["options"], plain(self.options), _MAY_DIFFER)
         self.model.load_state_dict(parts["model"])
         self.average.load(parts["average"], int(rest["average_steps"]))
         load_moments(self.optimiser, self.names, parts["optimiser"])
@@ -151,22 +159,6 @@ class Training:
 def half(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return weights in half precision."""
     return {name: one.half() for name, one in weights.items()}
-
-
-def _plain(options: TrainOptions) -> dict[str, Any]:
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(options)))
-    return plain
-
-
-def _check_same(then: dict[str, Any], now: dict[str, Any]) -> None:
-    other = [name for name in now if name not in _MAY_DIFFER and then.get(name) != now[name]]
-    if other:
-        raise UsageError(
-            "the checkpoint belongs to another training",
-            got=", ".join(f"{name} {now[name]}" for name in other),
-            expected=", ".join(f"{name} {then.get(name)}" for name in other),
-            fix="give the same options, or another folder",
-        )
 
 
 def train(
@@ -204,7 +196,7 @@ def train(
             training.load(folder)
         journal = Journal(folder, tensorboard=tensorboard, silent=not here.first)
         if here.first:
-            (folder / "options.json").write_text(json.dumps(_plain(options), indent=1))
+            (folder / "options.json").write_text(json.dumps(plain(options), indent=1))
         with batches(options.seed, options.data, here.device) as source, (progress or Progress()).stage("train") as bar:
             try:
                 return _run(training, source, folder, journal, bar)
