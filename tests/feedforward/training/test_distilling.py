@@ -97,7 +97,7 @@ def test_folders_are_not_mixed(weights: Path, tmp_path: Path) -> None:
     distill(one, weights, tmp_path / "run")
     with pytest.raises(UsageError, match="holds a distillation already"):
         distill(one, weights, tmp_path / "run")
-    with pytest.raises(UsageError, match="another distillation; got: learning_rate"):
+    with pytest.raises(UsageError, match="another training; got: learning_rate"):
         distill(replace(one, learning_rate=0.5), weights, tmp_path / "run", resume=True)
 
 
