@@ -59,7 +59,13 @@ def recipe(seed: int, stage: Stage, number: int, data: DataOptions) -> Recipe:
     height, width = stage.shapes[random.integers(len(stage.shapes))]
     n_views = int(random.integers(data.views[0], data.views[1] + 1))
     return Recipe(
-        derive(seed, "scenes", str(number)), max(1, stage.photos // n_views), n_views, height, width, stage.rays
+        seed=derive(seed, "scenes", str(number)),
+        n_scenes=max(1, stage.photos // n_views),
+        n_views=n_views,
+        height=height,
+        width=width,
+        rays=stage.rays,
+        overlap=stage.overlap,
     )
 
 

@@ -31,6 +31,7 @@ from recon3d.feedforward.training.checkpoints import (
     write_checkpoint,
 )
 from recon3d.feedforward.training.journal import Journal
+from recon3d.feedforward.training.matching import watched
 from recon3d.feedforward.training.network import Trained, new_network, working_dtype
 from recon3d.feedforward.training.objective import Terms, training_loss
 from recon3d.feedforward.training.optimiser import Average, adamw, rate_at
@@ -97,7 +98,9 @@ class Training:
             group["lr"] = rate
         truth = targets_of(views)
         known = (normalised_poses(truth.cam_from_world), views.K) if self._told() else (None, None)
-        terms = training_loss(self.shared(normalise(views.images), *known), truth, options.loss)
+        with watched(self.model, (views.images.shape[-2], views.images.shape[-1])) as looks:
+            found = self.shared(normalise(views.images), *known)
+        terms = training_loss(found, truth, options.loss, looks)
         self.optimiser.zero_grad(set_to_none=True)
         terms.total.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), options.optimiser.clip)

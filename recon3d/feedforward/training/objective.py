@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -12,6 +13,7 @@ from recon3d.core.errors import UsageError
 from recon3d.feedforward.da3.model import Da3Prediction
 from recon3d.feedforward.losses import camera_loss
 from recon3d.feedforward.smoothness import gradient_term
+from recon3d.feedforward.training.matching import Look, matching_loss
 from recon3d.feedforward.training.options import LossOptions
 from recon3d.feedforward.training.targets import Targets, nearest_cells
 
@@ -30,6 +32,7 @@ class Terms:
         rays: error times confidence minus the reward for confidence.
         points: error per coordinate.
         camera: error of translation, quaternion and field of view.
+        matching: cross entropy of where patches look in other photos; 0 where nothing is watched.
         total: weighted sum.
     """
 
@@ -39,6 +42,7 @@ class Terms:
     rays: Float[Tensor, ""]
     points: Float[Tensor, ""]
     camera: Float[Tensor, ""]
+    matching: Float[Tensor, ""]
     total: Float[Tensor, ""]
 
     def values(self) -> dict[str, float]:
@@ -46,13 +50,16 @@ class Terms:
         return {field.name: float(getattr(self, field.name).detach()) for field in fields(self)}
 
 
-def training_loss(found: Da3Prediction, truth: Targets, options: LossOptions | None = None) -> Terms:
+def training_loss(
+    found: Da3Prediction, truth: Targets, options: LossOptions | None = None, looks: Sequence[Look] = ()
+) -> Terms:
     """Compare a prediction with the truth; differentiable in the prediction.
 
     Args:
         found: of a network that knows cameras and rays.
         truth: in the unit of each scene.
         options: weights.
+        looks: attentions of the network that were watched while it made the prediction.
 
     Raises:
         UsageError: the network predicts no cameras or no rays.
@@ -70,6 +77,7 @@ def training_loss(found: Da3Prediction, truth: Targets, options: LossOptions | N
         "rays": _confident((rays - true_rays).abs().mean(-1), found.rays_confidence, None, options.alpha),
         "points": _points(depth, rays, true_depth, true_rays, truth.mask),
         "camera": camera_loss([encoding.flatten(0, 1)], truth.encoding().flatten(0, 1)).total,
+        "matching": matching_loss(looks, truth),
     }
     total = torch.stack([getattr(options, name) * term for name, term in terms.items()]).sum()
     return Terms(**terms, total=total)

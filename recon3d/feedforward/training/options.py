@@ -51,6 +51,7 @@ class LossOptions:
         rays: like ``depth``, for directions and origins.
         points: absolute error of origin + depth * direction.
         camera: absolute error of the nine numbers of a camera.
+        matching: cross entropy of where patches look in other photos.
         alpha: reward for confidence.
     """
 
@@ -60,6 +61,7 @@ class LossOptions:
     rays: float = 2.0
     points: float = 1.0
     camera: float = 4.0
+    matching: float = 0.5
     alpha: float = 0.2
 
 

@@ -8,7 +8,7 @@ from recon3d.feedforward.training.batches import Batches, batches, made, recipe,
 from recon3d.feedforward.training.options import DataOptions, Stage
 
 CPU = torch.device("cpu")
-STAGES = (Stage(1.0, ((28, 28), (14, 28)), 6, 1),)
+STAGES = (Stage(1.0, ((28, 28), (14, 28)), 6, 1, overlap=0.4),)
 DATA = DataOptions(views=(2, 3), group=3, reuse=2, workers=0)
 
 
@@ -31,6 +31,7 @@ def test_recipes_follow_the_seed_and_fill_the_step() -> None:
     assert {one.n_views for one in found} == {2, 3}
     assert all(one.n_scenes * one.n_views == 6 for one in found)
     assert recipe(1, STAGES[0], 0, DATA).seed != found[0].seed
+    assert {one.overlap for one in found} == {STAGES[0].overlap} == {0.4}
 
 
 def test_a_batch_has_at_least_one_scene() -> None:

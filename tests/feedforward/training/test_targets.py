@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from facing_views import facing
 from torch.nn.functional import grid_sample
 
 from recon3d.feedforward.pose_encoding import decode_cameras, inverted, unproject
@@ -14,20 +15,10 @@ from recon3d.feedforward.training.augmentation import augmented, mirrored, reord
 from recon3d.feedforward.training.targets import nearest_cells, targets_of
 
 
-def scene(depth: torch.Tensor, centres: list[list[float]]) -> TrueViews:
-    """Cameras that look along z from some places, on maps of depth ``[s,h,w]``."""
-    s, h, w = depth.shape
-    pose = torch.eye(4).repeat(s, 1, 1)
-    pose[:, :3, 3] = -torch.tensor(centres)
-    K = torch.tensor([[w, 0, w / 2], [0, w, h / 2], [0, 0, 1.0]]).repeat(s, 1, 1)
-    images, normals = torch.zeros(1, s, 3, h, w), torch.zeros(1, s, h, w, 3)
-    return TrueViews(images=images, cam_from_world=pose[None], K=K[None], depth_z=depth[None], normals=normals)
-
-
 def test_the_unit_is_the_mean_distance_of_the_points_from_the_first_camera() -> None:
     depth = torch.full((1, 2, 2), 2.0)
     depth[0, 0, 0] = 0.0  # sky
-    found = targets_of(scene(depth, [[0, 0, 0]]))
+    found = targets_of(facing(depth, [[0, 0, 0]]))
     ray = math.sqrt(1 + 0.25**2 + 0.25**2)  # pixel centres lie a quarter of the width from the middle
     torch.testing.assert_close(found.unit, torch.tensor([2.0 * ray]))
     torch.testing.assert_close(found.depth_z[0, 0, 1], torch.full((2,), 1.0 / ray))
@@ -37,17 +28,17 @@ def test_the_unit_is_the_mean_distance_of_the_points_from_the_first_camera() -> 
 def test_a_horizon_does_not_make_everything_else_small() -> None:
     depth = torch.full((1, 10, 10), 2.0)
     depth[0, 0, 0] = 1e6
-    assert targets_of(scene(depth, [[0, 0, 0]])).unit.item() < 2.5
+    assert targets_of(facing(depth, [[0, 0, 0]])).unit.item() < 2.5
 
 
 def test_the_first_camera_is_the_world() -> None:
-    found = targets_of(scene(torch.full((2, 4, 4), 3.0), [[1, 2, 3], [2, 2, 3]]))
+    found = targets_of(facing(torch.full((2, 4, 4), 3.0), [[1, 2, 3], [2, 2, 3]]))
     torch.testing.assert_close(found.cam_from_world[0, 0], torch.eye(4)[:3])
     torch.testing.assert_close(found.cam_from_world[0, 1, :, 3] * found.unit, torch.tensor([-1.0, 0, 0]))
 
 
 def test_scenes_without_a_surface_have_a_unit() -> None:
-    found = targets_of(scene(torch.zeros(1, 4, 4), [[0, 0, 0]]))
+    found = targets_of(facing(torch.zeros(1, 4, 4), [[0, 0, 0]]))
     assert found.unit.isfinite().all() and found.depth_z.isfinite().all() and not found.mask.any()
 
 
