@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from recon3d.feedforward.da3.model import DepthAnything3
 from recon3d.feedforward.layers.attention import Attention
@@ -67,7 +68,7 @@ def watched(model: DepthAnything3, size: tuple[int, int]) -> Iterator[list[Look]
 
 
 def matching_loss(looks: Sequence[Look], truth: Targets) -> Float[Tensor, ""]:
-    """Return the cross entropy between where patches look in each other photo, and where they should.
+    """Return the cross entropy between where patches look, among all tokens, and where they should.
 
     Args:
         looks: of the attentions that are taught.
@@ -75,16 +76,33 @@ def matching_loss(looks: Sequence[Look], truth: Targets) -> Float[Tensor, ""]:
     """
     if not looks:
         return truth.depth_z.new_zeros(())
-    should = matches(truth, *looks[0].grid)
-    seen = should.sum(-1)
+    should = targets(matches(truth, *looks[0].grid))
+    seen = should.sum().clamp(min=1)
     losses = []
     for look in looks:
-        views = truth.depth_z.shape[1]
-        q, k = (torch.unflatten(one[:, ::_TAUGHT], 2, (views, -1))[:, :, :, 1:].float() for one in (look.q, look.k))
-        scores = torch.einsum("bhipd,bhjqd->bhijpq", q * q.shape[-1] ** -0.5, k)
-        missed = -(should[:, None] * scores.log_softmax(-1)).sum(-1)
-        losses.append(missed.mean(1).sum() / seen.sum().clamp(min=1) / len(looks))
-    return torch.stack(losses).sum()
+        q, k = (one[:, ::_TAUGHT].float() for one in (look.q, look.k))
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        losses.append(-(should[:, None] * scores.log_softmax(-1)).sum() / (q.shape[1] * seen))
+    return torch.stack(losses).mean()
+
+
+def targets(found: Float[Tensor, "b s s p p"]) -> Float[Tensor, "b n n"]:
+    """Return how much every token should look at every other one, the camera tokens too, which are not taught.
+
+    A patch that the first view sees too looks there, as all poses are relative to it; any other one looks at all views
+    that see it. No patch looks at its own view, where it would find but itself.
+
+    Args:
+        found: weights of :func:`matches`.
+    """
+    b, s, _, p, _ = found.shape
+    first = found[:, 1:, 0].sum(-1) > 0  # [b,s-1,p]
+    only = torch.cat([first.new_zeros(b, 1, p), first], 1)[:, :, None]  # [b,s,1,p]
+    others = torch.arange(s, device=found.device)[:, None] > 0  # [s,1]
+    kept = found * ~(only & others)[..., None]
+    kept = kept / kept.sum((2, 4), keepdim=True).clamp(min=_LEAST)
+    padded = pad(kept, (1, 0, 1, 0))  # [b,s,s,1+p,1+p]
+    return padded.transpose(2, 3).flatten(3).flatten(1, 2)
 
 
 @torch.no_grad()

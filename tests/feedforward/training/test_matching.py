@@ -11,7 +11,7 @@ from training_runs import TINY
 
 from recon3d.feedforward.da3.preprocess import normalise
 from recon3d.feedforward.scenes import TrueViews
-from recon3d.feedforward.training.matching import Look, matches, matching_loss, watched
+from recon3d.feedforward.training.matching import Look, matches, matching_loss, targets, watched
 from recon3d.feedforward.training.network import new_network
 from recon3d.feedforward.training.targets import Targets, targets_of
 
@@ -63,26 +63,49 @@ def test_the_sky_matches_nothing() -> None:
     assert not matches(targets_of(facing(torch.zeros(2, 8, 8), [[0, 0, 0], [1, 0, 0]])), 2, 2).any()
 
 
-def look(q: torch.Tensor, k: torch.Tensor, grid: tuple[int, int] = (2, 2)) -> Look:
-    """One head; a camera token before the patches of each of two views."""
-    tokens = [torch.cat([torch.zeros(1, 4), one]) for one in (q, k)]
-    return Look(*(one.repeat(2, 1)[None, None] for one in tokens), grid)
+def look(q: torch.Tensor, k: torch.Tensor) -> Look:
+    """One head; queries and keys ``[2,4,d]`` of two views of four patches, a camera token before those of each."""
+    tokens = [torch.cat([torch.zeros_like(one[:, :1]), one], 1).flatten(0, 1) for one in (q, k)]
+    return Look(tokens[0][None, None], tokens[1][None, None], (2, 2))
 
 
-def test_looking_everywhere_costs_the_logarithm_of_the_patches() -> None:
-    blind = look(torch.zeros(4, 4), torch.zeros(4, 4))
-    assert matching_loss([blind], wall()).item() == pytest.approx(math.log(4), rel=1e-5)
+def one_hot(*views: int) -> torch.Tensor:
+    """Features of the patches of two views: which patch it is, and a view."""
+    which = torch.nn.functional.one_hot(torch.tensor(views), 2)[:, None].expand(-1, 4, -1)
+    return torch.cat([torch.eye(4).expand(2, -1, -1), which], -1)
 
 
-def test_looking_at_the_right_place_costs_nothing() -> None:
-    sharp = look(30 * torch.eye(4), torch.eye(4))
-    assert matching_loss([sharp, sharp], wall()).item() == pytest.approx(0.0, abs=1e-3)
+def blind() -> torch.Tensor:
+    return torch.zeros(2, 4, 4)
+
+
+def test_a_patch_that_the_first_view_sees_looks_there_and_others_everywhere() -> None:
+    found = torch.zeros(1, 3, 3, 1, 1)
+    for i, j in ((0, 1), (0, 2), (1, 0), (1, 2), (2, 1)):
+        found[0, i, j] = 1.0
+    expected = torch.zeros(6, 6)  # camera, patch, camera, patch, ...
+    expected[1, 3] = expected[1, 5] = 0.5
+    expected[3, 1] = expected[5, 3] = 1.0
+    torch.testing.assert_close(targets(found)[0], expected)
+
+
+def test_looking_everywhere_costs_the_logarithm_of_all_tokens() -> None:
+    assert matching_loss([look(blind(), blind())], wall()).item() == pytest.approx(math.log(10), rel=1e-5)
+
+
+def test_looking_at_the_right_place_of_the_other_view_costs_nothing() -> None:
+    right = look(30 * one_hot(1, 0), one_hot(0, 1))
+    assert matching_loss([right, right], wall()).item() == pytest.approx(0.0, abs=1e-3)
+
+
+def test_looking_at_oneself_is_dear() -> None:
+    assert matching_loss([look(30 * one_hot(0, 1), one_hot(0, 1))], wall()).item() > 5.0
 
 
 def test_nothing_watched_and_nothing_seen_cost_nothing() -> None:
     assert matching_loss([], wall()).item() == 0.0
     nowhere = targets_of(facing(torch.zeros(2, 8, 8), [[0, 0, 0], [1, 0, 0]]))
-    assert matching_loss([look(torch.eye(4), torch.eye(4))], nowhere).item() == 0.0
+    assert matching_loss([look(blind(), blind())], nowhere).item() == 0.0
 
 
 def test_the_last_attention_across_views_is_free(views: TrueViews) -> None:
@@ -97,8 +120,8 @@ def test_the_last_attention_across_views_is_free(views: TrueViews) -> None:
 
 
 def test_a_step_along_the_gradient_of_a_look_lowers_its_cost() -> None:
-    q = (0.1 * torch.arange(16.0).view(4, 4).sin()).requires_grad_()
-    k = torch.arange(16.0).view(4, 4).cos()
+    q = (0.1 * torch.arange(32.0).view(2, 4, 4).sin()).requires_grad_()
+    k = torch.arange(32.0).view(2, 4, 4).cos()
     before = matching_loss([look(q, k)], wall())
     (gradient,) = torch.autograd.grad(before, q)
     assert matching_loss([look(q - 0.5 * gradient, k)], wall()).item() < before.item()
