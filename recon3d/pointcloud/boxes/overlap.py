@@ -150,5 +150,7 @@ def _ratio(
         thick = (a[..., 5] > SMALLEST_SIZE) & (b[..., 5] > SMALLEST_SIZE)
         common, last = np.where(thick, areas * _common(a, b, 2), 0.0), 6
     union = a[..., 3:last].prod(-1) + b[..., 3:last].prod(-1) - common
-    ratio = np.divide(common, union, out=np.zeros_like(common), where=common > 0)
-    return np.minimum(ratio, 1.0, out=ratio)
+    ratio: Float64[np.ndarray, "*nm"] = np.zeros_like(common)
+    np.divide(common, union, out=ratio, where=common > 0)
+    np.minimum(ratio, 1.0, out=ratio)
+    return ratio

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,17 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from recon3d.core.errors import InputError, ShapeError, UsageError
-
-
-def wrapped(angle: Float64[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
-    """Return angles in [-pi, pi).
-
-    Args:
-        angle: radians.
-    """
-    turned = (angle + math.pi) % (2 * math.pi) - math.pi
-    inside = (angle >= -math.pi) & (angle < math.pi)  # these keep every bit
-    return np.where(inside, angle, np.where(turned >= math.pi, -math.pi, turned))
+from recon3d.pointcloud.boxes.arrays import wrapped
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -29,7 +18,8 @@ class Boxes3D:
 
     Args:
         boxes: geometric centre x, y, z, then length along the heading, width, height (metres), and yaw, the angle of
-            the heading counter-clockwise from +x (radians, stored in [-pi, pi)); z is up. ``[n,7]``.
+            the heading counter-clockwise from +x (radians, stored in [-pi, pi)); z is up. A size of a detector that is
+            not positive is kept; such a box overlaps nothing. ``[n,7]``.
         labels: class of each box, an index into ``names``, ``[n]``.
         names: the classes.
         scores: confidence of each box, larger is surer, ``[n]``; None for a truth.
@@ -37,7 +27,7 @@ class Boxes3D:
 
     Raises:
         ShapeError: arrays of different lengths.
-        InputError: a size is negative, or a number is not finite.
+        InputError: a number of a box or a score is not finite.
         UsageError: a label has no name.
     """
 
@@ -54,7 +44,7 @@ class Boxes3D:
             value = getattr(self, name)
             if value is not None and value.shape != shape:
                 raise ShapeError(f"Boxes3D.{name} has the wrong shape", got=value.shape, expected=shape)
-        _check_numbers(self.boxes, self.scores)
+        _check_finite(self.boxes, self.scores)
         if n and not (self.labels.min() >= 0 and self.labels.max() < len(self.names)):
             wrong = self.labels.min() if self.labels.min() < 0 else self.labels.max()
             raise UsageError("a label has no name", got=wrong, expected=f"0 to {len(self.names) - 1}: {self.names}")
@@ -101,14 +91,11 @@ class Boxes3D:
         return replace(self, boxes=np.concatenate([centre, self.boxes[:, 3:6], turned], 1), velocities=moved)
 
 
-def _check_numbers(boxes: np.ndarray, scores: np.ndarray | None) -> None:
+def _check_finite(boxes: np.ndarray, scores: np.ndarray | None) -> None:
     finite = np.isfinite(boxes).all(1) & (True if scores is None else np.isfinite(scores))
     if not finite.all():
         bad = int(np.flatnonzero(~finite)[0])
         raise InputError("a box or its score is not finite", got=f"row {bad}: {boxes[bad]}")
-    if (boxes[:, 3:6] < 0).any():
-        bad = int(np.flatnonzero((boxes[:, 3:6] < 0).any(1))[0])
-        raise InputError("a box has a negative size", got=f"row {bad}: {boxes[bad]}", expected="length, width, height")
 
 
 def joined_boxes(parts: Sequence[Boxes3D]) -> Boxes3D:
