@@ -109,7 +109,7 @@ def test_overlap_stays_when_everything_moves(a: np.ndarray, b: np.ndarray, turn:
 
 @given(BOXES, BOXES)
 def test_half_a_turn_changes_nothing(a: np.ndarray, b: np.ndarray) -> None:
-    turned = a + [0, 0, 0, 0, 0, 0, math.pi]
+    turned = a + np.array([0, 0, 0, 0, 0, 0, math.pi])
     assert rotated_iou_bev(turned, b)[0, 0] == pytest.approx(rotated_iou_bev(a, b)[0, 0], abs=1e-10)
 
 
@@ -123,7 +123,7 @@ def test_areas_agree_with_counted_points() -> None:
         return (np.abs(along) <= one[3] / 2) & (np.abs(across) <= one[4] / 2)
 
     for left, right, area in zip(a, b, intersection_bev(a, b).diagonal(), strict=True):
-        assert (inside(left) & inside(right)).mean() * 144 == pytest.approx(area, abs=0.12)
+        assert (inside(left) & inside(right)).mean() * 144 == pytest.approx(area, abs=0.25)  # four sigmas
 
 
 def test_tensors_come_back_as_tensors_of_their_type() -> None:
@@ -153,11 +153,11 @@ def test_bad_input() -> None:
         rotated_iou_bev(box()[:, :6], box())
     with pytest.raises(InputError, match="b holds a number that is not finite; got: row 0"):
         rotated_iou_bev(box(), box(x=math.nan))
-    with pytest.raises(ShapeError, match="as many boxes on both sides"):
-        box_iou_of_pairs(box(), np.concatenate([box(), box()]), "bev")
 
 
 @pytest.mark.usefixtures("without_shape_checks")
-def test_an_unknown_kind() -> None:
+def test_unequal_pairs_and_an_unknown_kind() -> None:
+    with pytest.raises(ShapeError, match="as many boxes on both sides"):
+        box_iou_of_pairs(box(), np.concatenate([box(), box()]), "bev")
     with pytest.raises(UsageError, match="unknown kind of overlap; got: 4d"):
         box_iou(box(), box(), "4d")
