@@ -56,7 +56,7 @@ class _Reading(NamedTuple):
 
 
 _EXCHANGED, _CLOCKWISE = (0, 1, 2, 4, 3, 5, 6), (1, 1, 1, 1, 1, 1, -1)
-# The first of those that fill most boxes is named.
+# Those that fill most boxes are named.
 _READINGS = {
     "z were the bottom, not the centre": _Reading(lift=0.5),
     "length and width were exchanged": _Reading(_EXCHANGED),
@@ -103,9 +103,10 @@ def _explanation(
 ) -> str:
     """Say which convention would fill most of the boxes; else, where the points are."""
     filled = {name: int((_counts(xyz, read(boxes)) > 0).sum()) for name, read in _READINGS.items()}
-    best = max(filled, key=lambda name: filled[name])
-    if filled[best] > max(2 * int((counts > 0).sum()), len(boxes) // 2):
-        return f"if {best}, {filled[best]} of {len(boxes)} would hold points"
+    most = max(filled.values())
+    if most > max(2 * int((counts > 0).sum()), len(boxes) // 2):
+        best = ", or ".join(name for name in filled if filled[name] == most)  # points cannot tell some of them apart
+        return f"if {best}, {most} of {len(boxes)} would hold points"
     seen = xyz[np.isfinite(xyz).all(1)]
     if not len(seen):
         return "there are no points"

@@ -85,7 +85,7 @@ def test_arrays_of_another_length(name: str) -> None:
 def test_corners_of_a_box_along_x() -> None:
     corners = box_corners(np.array([[10.0, 0, 1, 4, 2, 2, 0]]))[0]
     np.testing.assert_array_equal(corners[:4], [[12, 1, 0], [8, 1, 0], [8, -1, 0], [12, -1, 0]])
-    np.testing.assert_array_equal(corners[4:], corners[:4] + [[0, 0, 2]])
+    np.testing.assert_array_equal(corners[4:], corners[:4] + np.array([0, 0, 2]))
 
 
 def test_points_on_a_face_are_inside_and_lost_points_are_not() -> None:

@@ -10,11 +10,11 @@ from recon3d.pointcloud.boxes import Boxes3D, box_corners, mmdet3d_v0_from_boxes
 
 
 def street() -> tuple[np.ndarray, np.ndarray]:
-    """Thin, high boxes here and there, and points in the middle of them and on their ends."""
+    """Thin, high boxes here and there, and points near their fronts."""
     draw = np.random.default_rng(0)
     places = np.column_stack([draw.uniform(5, 60, 20), draw.uniform(-30, 30, 20), draw.uniform(-1, 1, 20)])
     rows = np.column_stack([places, np.full(20, 6.0), np.full(20, 0.6), np.full(20, 1.0), draw.uniform(0.4, 1.1, 20)])
-    front = box_corners(rows)[:, [0, 3]].mean(1)  # on the ground at the front
+    front = box_corners(rows)[:, [0, 3, 4, 7]].mean(1)
     return rows, rows[:, :3] + 0.9 * (front - rows[:, :3])
 
 
@@ -49,7 +49,7 @@ def test_boxes_that_fit() -> None:
 )
 def test_the_other_convention_is_named(wrong: object, named: str, caplog: pytest.LogCaptureFixture) -> None:
     rows, points = street()
-    points = points + np.array([0, 0, 0.08])
+    points = points + np.array([0, 0, 0.1])
     with caplog.at_level(logging.WARNING):
         report = validate_boxes(points, labelled(np.ascontiguousarray(wrong(rows))))
     assert "boxes hold no point" in report.problems[0]
