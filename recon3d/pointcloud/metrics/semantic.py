@@ -66,7 +66,9 @@ class SemanticCounts:
         counted = truth != self.ignored
         there, found = truth[counted].astype(np.int64), predicted[counted].astype(np.int64)
         if len(there) and not (there.min() >= 0 and there.max() < n):
-            raise UsageError("a true label is no class", got=(there.min(), there.max()), expected=f"0 to {n - 1}")
+            raise UsageError(
+                "a true label is no class", got=(int(there.min()), int(there.max())), expected=f"0 to {n - 1}"
+            )
         found = np.where((found < 0) | (found >= n), n, found)
         self.counts += np.bincount(there * (n + 1) + found, minlength=n * (n + 1)).reshape(n, n + 1)
 

@@ -77,7 +77,7 @@ def test_difficulties(changes: dict[str, object], levels: tuple[str, ...]) -> No
 
 def test_vans_are_neither_right_nor_wrong() -> None:
     cars, vans = labels(), labels("Van", location=(0.0, 1.7, 60.0), box_2d=(0.0, 300.0, 50.0, 360.0))[:1]
-    scores = kitti_metrics([cars + vans], [found(cars + [replace(vans[0], kind="Car")])])
+    scores = kitti_metrics([cars + vans], [found([*cars, replace(vans[0], kind="Car")])])
     assert scores["Car_3d/easy_R40"] == 100
     trucks = [replace(vans[0], kind="Truck")]
     ghost = replace(trucks[0], kind="Car", score=2.0)

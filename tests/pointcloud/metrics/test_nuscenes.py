@@ -112,7 +112,7 @@ def test_truths_without_points_and_bikes_in_racks_are_left_out() -> None:
 def test_bad_input() -> None:
     with pytest.raises(UsageError, match="have no scores"):
         frame(predictions=frame().truths)
-    with pytest.raises(ShapeError, match="NuscenesFrame.true_attributes has the wrong length"):
+    with pytest.raises(ShapeError, match=r"NuscenesFrame\.true_attributes has the wrong length"):
         frame(true_attributes=["a"])
     with pytest.raises(UsageError, match="too many predictions; got: 40"):
         nuscenes_metrics([frame()], NuscenesOptions(max_boxes=39))
