@@ -13,7 +13,12 @@ if TYPE_CHECKING:
         InstanceScore as InstanceScore,
         instance_metrics as instance_metrics,
     )
-    from recon3d.pointcloud.metrics.kitti import KittiOverlaps as KittiOverlaps, kitti_metrics as kitti_metrics
+    from recon3d.pointcloud.metrics.kitti import (
+        KITTI_RELAXED as KITTI_RELAXED,
+        KITTI_STRICT as KITTI_STRICT,
+        KittiOverlaps as KittiOverlaps,
+        kitti_metrics as kitti_metrics,
+    )
     from recon3d.pointcloud.metrics.nuscenes import (
         NuscenesFrame as NuscenesFrame,
         NuscenesOptions as NuscenesOptions,
@@ -34,7 +39,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "instances": ["InstanceOptions", "InstanceScene", "InstanceScore", "instance_metrics"],
-        "kitti": ["KittiOverlaps", "kitti_metrics"],
+        "kitti": ["KITTI_RELAXED", "KITTI_STRICT", "KittiOverlaps", "kitti_metrics"],
         "nuscenes": ["NuscenesFrame", "NuscenesOptions", "NuscenesScore", "nuscenes_metrics", "nuscenes_ranges"],
         "semantic": ["SemanticCounts", "SemanticScore"],
         "waymo": ["WaymoFrame", "WaymoOptions", "WaymoScore", "mean_waymo_score", "waymo_metrics"],

@@ -33,12 +33,12 @@ class KittiOverlaps(NamedTuple):
     box_3d: float
 
 
-STRICT: Mapping[str, KittiOverlaps] = {
+KITTI_STRICT: Mapping[str, KittiOverlaps] = {
     "Car": KittiOverlaps(0.7, 0.7, 0.7),
     "Pedestrian": KittiOverlaps(0.5, 0.5, 0.5),
     "Cyclist": KittiOverlaps(0.5, 0.5, 0.5),
 }
-RELAXED: Mapping[str, KittiOverlaps] = {
+KITTI_RELAXED: Mapping[str, KittiOverlaps] = {
     "Car": KittiOverlaps(0.7, 0.5, 0.5),
     "Pedestrian": KittiOverlaps(0.5, 0.25, 0.25),
     "Cyclist": KittiOverlaps(0.5, 0.25, 0.25),
@@ -94,7 +94,7 @@ class _Frame(NamedTuple):
 def kitti_metrics(
     truths: Sequence[Sequence[KittiObject]],
     detections: Sequence[Sequence[KittiObject]],
-    least_overlaps: Mapping[str, KittiOverlaps] = STRICT,
+    least_overlaps: Mapping[str, KittiOverlaps] = KITTI_STRICT,
 ) -> dict[str, float]:
     """Return average precisions in percent, as ``Car_3d/moderate_R40``.
 
@@ -105,7 +105,7 @@ def kitti_metrics(
     Args:
         truths: lines of the label file of each frame.
         detections: lines with scores of each frame, in the same order.
-        least_overlaps: of a match by class; ``STRICT`` or ``RELAXED``.
+        least_overlaps: of a match by class; ``KITTI_STRICT`` or ``KITTI_RELAXED``.
 
     Raises:
         UsageError: other numbers of frames, or a detection without score.

@@ -170,7 +170,7 @@ def _counting(boxes: Boxes3D, frame: NuscenesFrame, name: str, reach: float) -> 
 
 
 def _hits(chosen: Sequence[_Chosen], name: str, distance: float) -> Hits:
-    """Match predictions to truths, the surest first, each to the nearest truth that is left."""
+    """Match predictions to truths, the surest first (of equals the last), each to the nearest truth that is left."""
     order = [(float(_scores(one)[row]), number, row) for number, one in enumerate(chosen) for row in one.predictions]
     order.sort(reverse=True)
     gaps = [_gaps(one) for one in chosen]

@@ -8,7 +8,7 @@ import pytest
 
 from recon3d.core.errors import UsageError
 from recon3d.formats.kitti_text import KittiObject
-from recon3d.pointcloud.metrics.kitti import RELAXED, STRICT, kitti_metrics
+from recon3d.pointcloud.metrics.kitti import KITTI_RELAXED, KITTI_STRICT, kitti_metrics
 
 N = 60
 
@@ -36,8 +36,8 @@ def found(lines: list[KittiObject], low: float = 0.1) -> list[KittiObject]:
 
 
 def test_perfect_detections_are_perfect_in_every_sense() -> None:
-    frames = [labels(kind) for kind in STRICT]
-    for least in (STRICT, RELAXED):
+    frames = [labels(kind) for kind in KITTI_STRICT]
+    for least in (KITTI_STRICT, KITTI_RELAXED):
         scores = kitti_metrics(frames, [found(lines) for lines in frames], least)
         assert len(scores) == 3 * 4 * 3 * 2
         assert set(scores.values()) == {100.0}
@@ -45,14 +45,16 @@ def test_perfect_detections_are_perfect_in_every_sense() -> None:
 
 def test_flipped_orientations_lose_aos_alone() -> None:
     flipped = [replace(line, alpha=line.alpha + math.pi) for line in found(labels())]
-    scores = kitti_metrics([labels()], [flipped], {"Car": STRICT["Car"]})
+    scores = kitti_metrics([labels()], [flipped], {"Car": KITTI_STRICT["Car"]})
     for name, value in scores.items():
         assert value == pytest.approx(0 if "aos" in name else 100, abs=1e-9)
 
 
 def test_a_lower_overlap_is_enough_for_the_relaxed_set() -> None:
     shifted = [replace(line, location=(line.location[0], 1.7, 20.5)) for line in found(labels(rotation_y=0.0))]
-    strict, relaxed = (kitti_metrics([labels(rotation_y=0.0)], [shifted], least) for least in (STRICT, RELAXED))
+    strict, relaxed = (
+        kitti_metrics([labels(rotation_y=0.0)], [shifted], least) for least in (KITTI_STRICT, KITTI_RELAXED)
+    )
     assert (strict["Car_bev/easy_R40"], relaxed["Car_bev/easy_R40"]) == (0, 100)
     assert strict["Car_image/easy_R40"] == 100
 
