@@ -89,7 +89,7 @@ class Furnishing:
         return True
 
     def _crossed(self, along: float, margin: float) -> bool:
-        return abs(along - self.ground.crossing) < self.ground.crossing_half_width + margin
+        return bool(abs(along - self.ground.crossing) < self.ground.crossing_half_width + margin)
 
     def _buildings(self, side: int) -> None:
         rng, manner = self.rng, self.manner
@@ -118,6 +118,8 @@ class Furnishing:
 
     def _greens(self, side: int) -> None:
         rng, edge = self.rng, self.edge(side)
+        if rng.random() < 0.5 - 0.35 * self.manner.built:
+            self._thicket(side)
         regular = rng.random() < 0.4
         if regular:
             away = self.ground.half_width + rng.uniform(0.5, 1.2)
@@ -132,6 +134,15 @@ class Furnishing:
         if self.manner.built < 0.5 and rng.random() < 0.4:
             for along in np.arange(-self.length, self.length, 3.0):
                 self.put(roadside.fence(rng, 3.0, 5, 0.8), along, side * (self.ground.half_width + 0.4))
+
+    def _thicket(self, side: int) -> None:
+        """Line a stretch of the street with bushes as high as trees."""
+        rng, line = self.rng, self.edge(side) + self.rng.uniform(1.5, 5.0)
+        start = rng.uniform(-self.length, 10)
+        for along in np.arange(start, start + rng.uniform(20, 90), 1.6):
+            if not self._crossed(along, 2.5):
+                away = side * (line + rng.exponential(1.5))
+                self.put(roadside.bush(rng, rng.uniform(1.2, 2.6)), along, away, rng.uniform(0, 6))
 
     def _tree(self, along: float, left: float) -> None:
         if not self._crossed(along, 1.5):

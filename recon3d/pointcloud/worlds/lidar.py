@@ -72,9 +72,14 @@ def draw_lidar(rng: np.random.Generator, beams: str, step_deg: float | None, gai
         noise=rng.uniform(0.005, 0.02),
         bias=rng.uniform(0.0, 0.012),
         dropout=rng.uniform(0.005, 0.05),
-        gain=rng.uniform(0.7, 1.3) if gain is None else gain,
+        gain=_gain(rng, beams) if gain is None else gain,
         reach=rng.uniform(60, 120),
     )
+
+
+def _gain(rng: np.random.Generator, beams: str) -> float:
+    """Return a factor on intensities: the scale of the 64-beam sensor is known, others differ up to fourfold."""
+    return float(rng.uniform(0.7, 1.3) if beams == "64" else np.exp(rng.uniform(np.log(0.25), np.log(1.3))))
 
 
 def ray_grid(rng: np.random.Generator, lidar: Lidar, sector_deg: float) -> RayGrid:

@@ -83,7 +83,7 @@ def bicycle(rng: np.random.Generator, label: int = CLUTTER) -> Assembly:
     radius, base, paint = rng.uniform(0.3, 0.36), rng.uniform(0.98, 1.12), rng.uniform(0.1, 0.8)
     back, front = -base / 2, base / 2
     for x in (back, front):
-        out.rod((x, -0.025, radius), (x, 0.025, radius), radius, material=RUBBER, colour=0.5, density=5.0)
+        out.rod((x, -0.025, radius), (x, 0.025, radius), radius, material=RUBBER, colour=0.5, density=9.0)
         out.rod((x, -0.05, radius), (x, 0.05, radius), 0.05, material=METAL, colour=0.5)
     crank, seat, head = (-0.08, 0, radius - 0.03), (-0.22, 0, 0.85), (front - 0.2, 0, 0.88)
     for a, b in (

@@ -152,14 +152,15 @@ def _conifer(rng: np.random.Generator, scale: float) -> Assembly:
     return out
 
 
-def bush(rng: np.random.Generator) -> Assembly:
+def bush(rng: np.random.Generator, scale: float = 1.0) -> Assembly:
     """Return a bush.
 
     Args:
         rng: source of its shape.
+        scale: of all sizes.
     """
     out = Assembly(VEGETATION)
-    size, density = rng.uniform(0.3, 1.4), rng.uniform(1.5, 6.0)
+    size, density = scale * rng.uniform(0.3, 1.4), rng.uniform(1.5, 6.0) / scale
     for _ in range(rng.integers(2, 6)):
         x, y = rng.normal(0, 0.5 * size, 2)
         half = size * rng.uniform(0.3, 0.8, 3)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from recon3d.pointcloud.worlds import furniture
+from recon3d.pointcloud.worlds import fixtures, furniture
 from recon3d.pointcloud.worlds.materials import FABRIC, PLAIN, TILES, WOOD
 from recon3d.pointcloud.worlds.solids import Assembly, Gathering
 
@@ -25,6 +26,25 @@ _KINDS: dict[str, tuple[tuple[float, float], dict[str, tuple[int, int]]]] = {
                             "cabinet": (1, 3), "bookshelf": (1, 2), "other": (2, 4), "toilet": (0, 1), "sink": (0, 1)}),
 }  # fmt: skip
 ROOM_KINDS = tuple(_KINDS)
+_MAKERS: dict[str, Callable[[np.random.Generator], Assembly]] = {
+    "table": furniture.table,
+    "desk": furniture.desk,
+    "chair": furniture.chair,
+    "sofa": furniture.sofa,
+    "bed": furniture.bed,
+    "cabinet": furniture.cabinet,
+    "bookshelf": furniture.bookshelf,
+    "counter": fixtures.counter,
+    "sink": fixtures.sink,
+    "toilet": fixtures.toilet,
+    "bathtub": fixtures.bathtub,
+    "curtain": fixtures.curtain,
+    "refrigerator": fixtures.refrigerator,
+    "other": furniture.other,
+    "picture": fixtures.picture,
+    "door": fixtures.door,
+    "window": fixtures.window,
+}
 
 
 @dataclass(eq=False, kw_only=True)
@@ -105,7 +125,7 @@ class Plan:
     def _at_wall(self, name: str, *, opening: bool = False) -> None:
         """Place a piece with its back at a random wall, where there is room."""
         rng = self.rng
-        thing = furniture.MAKERS[name](rng)
+        thing = _MAKERS[name](rng)
         low, high = thing.extent()
         for _ in range(8):
             side = int(rng.integers(4))
@@ -195,7 +215,7 @@ class Plan:
                 size = rng.uniform(0.12, 0.5, 3)
                 thing.box((0, size[1] / 2, size[2] / 2), size, colour=furniture.shade(rng))
             else:
-                thing = furniture.MAKERS[name](rng)
+                thing = _MAKERS[name](rng)
             low, high = thing.extent()
             x, y = rng.uniform(0.1, 0.9, 2) * self.size
             if self._claim(x, y, 0.0, (float(low[0]), float(low[1]), float(high[0]), float(high[1]))):

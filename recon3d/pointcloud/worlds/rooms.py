@@ -32,7 +32,7 @@ class RoomOptions:
 
     kind: str = "any"
     n_points: int = 60_000
-    n_views: int = 14
+    n_views: int = 22
     voxel_m: float = 0.02
     noise_m: float = 0.006
     ceiling: bool = False
@@ -88,10 +88,10 @@ def generate_room(seed: int, options: RoomOptions | None = None) -> PointCloud:
 def _cameras(rng: np.random.Generator, plan: Plan, count: int) -> Float64[np.ndarray, "k 5"]:
     """Return views along a path around the room: where there is room to stand, over what is low."""
     start, out = rng.uniform(0, 2 * np.pi), np.empty((count, 5))
+    looks = start + 2 * np.pi * rng.permutation(count) / count + rng.normal(0, 0.2, count)
     for k in range(count):
         angle = start + 2 * np.pi * k / count + rng.normal(0, 0.2)
         away = np.array([np.cos(angle), np.sin(angle)]) * rng.uniform(0.05, 0.33)
         place = np.clip((0.5 + away) * plan.size, 0.35, plan.size - 0.35)
-        look = angle + (np.pi if rng.random() < 0.55 else 0.0) + rng.normal(0, 0.6)
-        out[k] = (*place, rng.uniform(1.3, 1.8), look, rng.uniform(-80, -25))
+        out[k] = (*place, rng.uniform(1.3, 1.8), looks[k], rng.choice([-80, -55, -45, -30]) + rng.normal(0, 5))
     return out

@@ -122,7 +122,7 @@ def painted(
     corner = np.clip(np.minimum(points - low, high - points)[:, :2].min(1) / 0.25, 0.0, 1.0)
     light = (fill + direct * rng.uniform(0.2, 0.9)) * (0.75 + 0.25 * corner)
     warm = np.array([1.0, 0.95, 0.88]) ** rng.uniform(-0.5, 2.0)
-    value = tint * light[:, None] * warm * rng.uniform(0.7, 1.15)
+    value = tint * light[:, None] * warm * rng.uniform(0.8, 1.5)
     value = np.clip(value, 0, None) ** rng.uniform(0.75, 1.1) + rng.normal(0, 0.025, value.shape)
     rgb: np.ndarray = np.clip(value * 255, 0, 255).astype(np.uint8)
     return rgb

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64
-from numpy.typing import ArrayLike
+
+# Two or three coordinates, or points of two: whatever numpy makes an array of.
+Numbers = Any
 
 HULL, ELLIPSOID, CYLINDER = 0, 1, 2
 
@@ -80,7 +82,7 @@ class Assembly:
         self.looks: list[tuple[int, int, tuple[float, float, float]]] = []
         self.aside: list[bool] = []
 
-    def box(self, centre: ArrayLike, size: ArrayLike, *, yaw: float = 0.0, pitch: float = 0.0, **look: Any) -> None:
+    def box(self, centre: Numbers, size: Numbers, *, yaw: float = 0.0, pitch: float = 0.0, **look: Any) -> None:
         """Add a box.
 
         Args:
@@ -96,9 +98,7 @@ class Assembly:
         planes[:, 3] = np.repeat(half, 2)
         self._add(HULL, centre, rotation_z(yaw) @ rotation_y(pitch), half, planes, **look)
 
-    def ellipsoid(
-        self, centre: ArrayLike, half: ArrayLike, *, yaw: float = 0.0, pitch: float = 0.0, **look: Any
-    ) -> None:
+    def ellipsoid(self, centre: Numbers, half: Numbers, *, yaw: float = 0.0, pitch: float = 0.0, **look: Any) -> None:
         """Add an ellipsoid.
 
         Args:
@@ -110,7 +110,7 @@ class Assembly:
         """
         self._add(ELLIPSOID, centre, rotation_z(yaw) @ rotation_y(pitch), half, None, **look)
 
-    def rod(self, start: ArrayLike, end: ArrayLike, radius: float, **look: Any) -> None:
+    def rod(self, start: Numbers, end: Numbers, radius: float, **look: Any) -> None:
         """Add a cylinder between two points.
 
         Args:
@@ -129,9 +129,7 @@ class Assembly:
         frame = np.array([x, y, z]).T
         self._add(CYLINDER, (a + b) / 2, frame, (radius, radius, length / 2), None, **look)
 
-    def profile(
-        self, outline: ArrayLike, width: float, *, lean: float = 0.0, chamfer: float = 0.0, **look: Any
-    ) -> None:
+    def profile(self, outline: Numbers, width: float, *, lean: float = 0.0, chamfer: float = 0.0, **look: Any) -> None:
         """Add a convex hull drawn from the side, as the body of a car is.
 
         Args:
@@ -159,9 +157,9 @@ class Assembly:
     def _add(
         self,
         kind: int,
-        centre: ArrayLike,
+        centre: Numbers,
         frame: np.ndarray,
-        half: ArrayLike,
+        half: Numbers,
         planes: np.ndarray | None,
         *,
         material: int = 0,
@@ -191,7 +189,7 @@ class Assembly:
         self.looks.append((self.label if label is None else label, material, tint))
         self.aside.append(aside)
 
-    def add(self, other: Assembly, offset: ArrayLike = (0.0, 0.0, 0.0), yaw: float = 0.0) -> None:
+    def add(self, other: Assembly, offset: Numbers = (0.0, 0.0, 0.0), yaw: float = 0.0) -> None:
         """Add the parts of another object.
 
         Args:
@@ -261,7 +259,7 @@ class Gathering:
         self._instances: list[int] = []
         self.n_instances = 0
 
-    def place(self, thing: Assembly, offset: ArrayLike, yaw: float = 0.0, *, instance: bool = False) -> int:
+    def place(self, thing: Assembly, offset: Numbers, yaw: float = 0.0, *, instance: bool = False) -> int:
         """Place an object and return its instance number, 0 where it is none.
 
         Args:
