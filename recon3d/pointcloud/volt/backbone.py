@@ -80,7 +80,7 @@ class VoltAttention(nn.Module):
         """
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, self.head_dim)).unbind(1)  # [t,heads,64] each
         q, k = rope_rotated(self.q_norm(q), rotation).to(v.dtype), rope_rotated(self.k_norm(k), rotation).to(v.dtype)
-        parts = zip(q.split(lengths), k.split(lengths), v.split(lengths), strict=True)
+        parts = zip(*(torch.split(one, list(lengths)) for one in (q, k, v)), strict=True)
         mixed = [_attended(*part) for part in parts if len(part[0])]
         out: Tensor = self.proj(torch.cat(mixed) if len(mixed) != 1 else mixed[0]) if mixed else x
         return out
@@ -135,7 +135,8 @@ class VoltBlock(nn.Module):
     ) -> Float[Tensor, "t d"]:
         """Return the tokens after this block; the arguments are those of :class:`VoltAttention`."""
         x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), rotation, lengths)))
-        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
+        out: Tensor = x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
+        return out
 
 
 class PatchEmbedding(nn.Module):
@@ -173,11 +174,11 @@ class Unembedding(nn.Module):
         weights = self.proj.weight.view(-1, x.shape[1], x.shape[1]).unbind(0)  # K^3 of [u,u]
         order = torch.argsort(tokens.slot, stable=True)
         counts = torch.bincount(tokens.slot, minlength=len(weights)).tolist()
-        grouped = x[tokens.inverse[order]].split(counts)
+        grouped = torch.split(x.index_select(0, tokens.inverse[order]), counts)
         rows = [part @ weight.mT for part, weight in zip(grouped, weights, strict=True) if len(part)]
         if not rows:
             return x.new_zeros(0, x.shape[1])
-        return torch.cat(rows)[torch.argsort(order)] + self.bias
+        return torch.cat(rows).index_select(0, torch.argsort(order)) + self.bias
 
 
 class VoltDecoder(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ class VoxelBatch:
 
     def to(self, device: torch.device | str) -> VoxelBatch:
         """Return the batch on a device."""
-        moved = {name: one.to(device) for name, one in vars(self).items() if isinstance(one, Tensor)}
+        moved: dict[str, Any] = {name: one.to(device) for name, one in vars(self).items() if isinstance(one, Tensor)}
         return replace(self, **moved)
 
 

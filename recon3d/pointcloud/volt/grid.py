@@ -53,7 +53,8 @@ class VoxelOrder:
 
     def chosen(self, number: int | Int64[np.ndarray, " v"]) -> Int64[np.ndarray, " v"]:
         """Return one point of every voxel: that of a number, counted round where a voxel has fewer."""
-        return self.order[self.start + number % self.count]
+        rows: np.ndarray = self.order[self.start + number % self.count]
+        return rows
 
 
 def voxel_order(grid: Int64[np.ndarray, "n 3"], *, sort: Literal["stable", "quicksort"] = "stable") -> VoxelOrder:

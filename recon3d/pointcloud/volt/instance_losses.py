@@ -128,7 +128,7 @@ def instance_loss(
     """
     options = options or InstanceLossOptions()
     layers = [_layer_loss(layer, targets, options) for layer in zip(*scenes, strict=True)]
-    total = torch.stack([sum_ for part in layers for sum_ in [_weighted(part, options)]]).sum()
+    total = torch.stack([_weighted(part, options) for part in layers]).sum()
     return InstanceLoss(total, *layers[-1])
 
 

@@ -67,7 +67,8 @@ def lovasz_softmax(probabilities: Float[Tensor, "m classes"], labels: Int64[Tens
     truth = labels[:, None] == present
     errors = (truth.to(probabilities.dtype) - probabilities[:, present]).abs()
     ordered, order = errors.sort(dim=0, descending=True, stable=True)
-    return (ordered * _jaccard_gradient(truth.gather(0, order))).sum(0).mean()
+    out: Tensor = (ordered * _jaccard_gradient(truth.gather(0, order))).sum(0).mean()
+    return out
 
 
 def _jaccard_gradient(truth: Bool[Tensor, "m classes"]) -> Float[Tensor, "m classes"]:

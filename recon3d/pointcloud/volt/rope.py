@@ -39,5 +39,6 @@ def rope_rotated(
         x: queries or keys, ``[...,n,d]``; the result has their type.
         rotation: of each pair, broadcast over the leading axes, ``[...,n,d/2]``.
     """
-    pairs = torch.view_as_complex(x.to(rotation.real.dtype).unflatten(-1, (-1, 2)))
+    real = x.to(rotation.real.dtype)
+    pairs = torch.view_as_complex(real.reshape(*x.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)

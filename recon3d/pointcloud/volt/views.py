@@ -70,8 +70,8 @@ def voted_probabilities(
     if not views or not len(sample):
         raise UsageError("nothing to vote on", got=f"{len(views)} views, {len(sample)} points", expected="1 or more")
     parts = (_fragment_sum(model, view.apply(sample), scene, voxel_size, most_fragments) for view in views)
-    sums = reduce(np.add, parts)
-    return (sums / sums.sum(axis=1, keepdims=True)).astype(np.float32)
+    sums: np.ndarray = reduce(np.add, parts)
+    return np.asarray(sums / sums.sum(axis=1, keepdims=True), np.float32)
 
 
 def _fragment_sum(
