@@ -40,5 +40,5 @@ def rope_rotated(
         rotation: of each pair, broadcast over the leading axes, ``[...,n,d/2]``.
     """
     real = x.to(rotation.real.dtype)
-    pairs = torch.view_as_complex(real.reshape(*x.shape[:-1], -1, 2))
+    pairs = torch.view_as_complex(real.reshape(*x.shape[:-1], x.shape[-1] // 2, 2))
     return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
