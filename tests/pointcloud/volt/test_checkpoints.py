@@ -62,7 +62,7 @@ def test_heads_can_be_told_where_no_norm_tells_them() -> None:
 
 
 def test_something_else_is_no_volt() -> None:
-    with pytest.raises(FormatError, match="no tokenizer.proj.weight"):
+    with pytest.raises(FormatError, match=r"no tokenizer\.proj\.weight"):
         options_of({"conv.weight": torch.zeros(3, 3)})
     with pytest.raises(FormatError, match="seg_heads"):
         segmentor_from_state(network().state_dict())
@@ -78,9 +78,9 @@ def test_names_that_do_not_fit_are_listed() -> None:
     state = network().state_dict()
     with pytest.raises(InputError, match=r"2 missing: blocks.0.attn.q_norm.bias, blocks.0.attn.q_norm.weight"):
         load_volt_state(Volt(SMALL), {name: one for name, one in state.items() if "0.attn.q_norm" not in name})
-    with pytest.raises(InputError, match="8 unknown: .*k_norm.* and 2 more"):
+    with pytest.raises(InputError, match=r"8 unknown: .*k_norm.* and 2 more"):
         load_volt_state(Volt(replace(SMALL, qk_norm=False)), state)
-    with pytest.raises(InputError, match="of another shape: decoder.post.0.bias"):
+    with pytest.raises(InputError, match=r"of another shape: decoder\.post\.0\.bias"):
         load_volt_state(Volt(SMALL), {**state, "decoder.post.0.bias": torch.zeros(3)})
     with pytest.raises(FormatError, match="NaN"):
         load_volt_state(Volt(SMALL), {**state, "decoder.post.0.bias": torch.full((8,), torch.nan)})

@@ -101,7 +101,7 @@ def test_missing_and_impossible_labels_are_refused() -> None:
         with pytest.raises(InputError, match="labels"):
             segmentor_loss(model, unlabelled, taught)
     for wrong in (4, -2):
-        with pytest.raises(InputError, match="-1 to [34]"):
+        with pytest.raises(InputError, match=r"-1 to [34]"):
             segmentor_loss(segmentor(), replace(both, segment=torch.full((80,), wrong)))
 
 
