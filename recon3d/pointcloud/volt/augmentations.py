@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64
@@ -15,6 +15,7 @@ from recon3d.pointcloud.volt.grid import sphere_rows, voxelised
 from recon3d.pointcloud.volt.samples import Sample
 
 
+@runtime_checkable
 class Augmentation(Protocol):
     """A change of a sample."""
 

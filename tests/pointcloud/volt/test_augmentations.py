@@ -253,7 +253,11 @@ def test_samples_check_and_join_their_arrays() -> None:
     joined = sample.joined([room_sample(1, 3), room_sample(2, 2)])
     assert len(joined) == 10
     assert same(joined.selected(np.arange(5, 8)), room_sample(1, 3))
-    with pytest.raises(ShapeError, match="differ in length"):
-        sample.changed(strength=np.zeros(4, np.float32))
     with pytest.raises(InputError, match="lacks arrays"):
         sample.joined([Sample(xyz=sample.xyz)])
+
+
+@pytest.mark.usefixtures("without_shape_checks")
+def test_arrays_of_other_lengths_are_refused() -> None:
+    with pytest.raises(ShapeError, match="differ in length"):
+        room_sample(count=5).changed(strength=np.zeros(4, np.float32))
