@@ -11,7 +11,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from recon3d.core.errors import FormatError, InputError
-from recon3d.feedforward.safetensors import read_safetensors
+from recon3d.formats.safetensors import read_safetensors
 
 _SHOWN = 6
 # The class cannot be imported by its name, because no module of this package may import pickle.

@@ -13,7 +13,7 @@ from recon3d.core.errors import FormatError, InputError, UsageError
 from recon3d.feedforward.checkpoints import check_finite
 from recon3d.feedforward.lite3r.conversion import convert, sparse_attentions
 from recon3d.feedforward.lite3r.options import SparseOptions
-from recon3d.feedforward.safetensors import read_metadata, read_safetensors, write_safetensors
+from recon3d.formats.safetensors import read_metadata, read_safetensors, write_safetensors
 
 _SUFFIX = "proj_lin.weight"
 _KEY = "lite3r"

@@ -13,9 +13,9 @@ from torch import nn
 
 from recon3d.apps.cli.weights import _size, _table
 from recon3d.feedforward import bundled
-from recon3d.feedforward.safetensors import safetensors_bytes
 from recon3d.feedforward.weights.registry import CHECKPOINTS, Checkpoint
 from recon3d.feedforward.weights.store import part_file, weights_file
+from recon3d.formats.safetensors import safetensors_bytes
 
 from .conftest import Outcome
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from recon3d.core.errors import FormatError, InputError
 from recon3d.feedforward.checkpoints import check_names, load_checkpoint, read_state
-from recon3d.feedforward.safetensors import safetensors_bytes
+from recon3d.formats.safetensors import safetensors_bytes
 
 
 def network(seed: int = 0) -> nn.Module:

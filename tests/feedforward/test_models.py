@@ -18,8 +18,8 @@ from recon3d.feedforward.da3.model import DepthAnything3
 from recon3d.feedforward.inference import fastest_precision, predict, prepare
 from recon3d.feedforward.initialization import initialize
 from recon3d.feedforward.models import MODEL_NAMES, build_model
-from recon3d.feedforward.safetensors import safetensors_bytes
 from recon3d.feedforward.vggt.model import Vggt
+from recon3d.formats.safetensors import safetensors_bytes
 
 
 @pytest.fixture

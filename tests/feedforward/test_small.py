@@ -14,10 +14,10 @@ from recon3d.feedforward.da3.model import DepthAnything3
 from recon3d.feedforward.deltas import add_delta
 from recon3d.feedforward.lite3r import sparse_attentions
 from recon3d.feedforward.models import build_model
-from recon3d.feedforward.safetensors import read_safetensors
 from recon3d.feedforward.small import NAME, SIZE
 from recon3d.feedforward.training.asking import answer
 from recon3d.feedforward.training.scores import answers_of, constant, score, truth_of, unseen
+from recon3d.formats.safetensors import read_safetensors
 
 MEGABYTES = 16
 

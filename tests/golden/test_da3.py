@@ -25,7 +25,7 @@ from recon3d.feedforward.da3.preprocess import STD, prepare
 from recon3d.feedforward.da3.ray_pose import cameras_from_rays, ql
 from recon3d.feedforward.da3.reference_view import reference_first, reference_view, reordered
 from recon3d.feedforward.pose_encoding import decode_cameras, encode_cameras, inverted
-from recon3d.feedforward.safetensors import read_safetensors
+from recon3d.formats.safetensors import read_safetensors
 
 pytestmark = pytest.mark.golden
 FOLDER = ROOT / "da3"

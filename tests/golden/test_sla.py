@@ -31,9 +31,9 @@ from recon3d.feedforward.lite3r.linears import FakeQuantLinear, QuantOptions, sm
 from recon3d.feedforward.lite3r.options import SparseOptions
 from recon3d.feedforward.lite3r.protocol import depth_scores, geometry_scores, pose_scores
 from recon3d.feedforward.lite3r.quantisation import E4M3, E5M2, IntegerFormat, fake_quantise
-from recon3d.feedforward.safetensors import read_safetensors
 from recon3d.feedforward.vggt.config import VggtOptions
 from recon3d.feedforward.vggt.model import Vggt
+from recon3d.formats.safetensors import read_safetensors
 
 pytestmark = pytest.mark.golden
 KINDS = ("*_topk*.npz", "*_block*.npz", "*_threeway*.npz", "quant*.npz", "misc*.npz", "lite3r_*.npz")

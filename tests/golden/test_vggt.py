@@ -19,10 +19,10 @@ from recon3d.feedforward.layers.dpt import Frame
 from recon3d.feedforward.layers.vit import VitOptions
 from recon3d.feedforward.losses import DenseLossOptions, camera_loss, dense_loss
 from recon3d.feedforward.pose_encoding import decode_cameras, encode_cameras, unproject
-from recon3d.feedforward.safetensors import read_safetensors
 from recon3d.feedforward.vggt.config import TrackOptions, VggtOptions
 from recon3d.feedforward.vggt.model import Vggt
 from recon3d.feedforward.vggt.preprocess import prepare
+from recon3d.formats.safetensors import read_safetensors
 
 pytestmark = pytest.mark.golden
 FOLDER = ROOT / "vggt"

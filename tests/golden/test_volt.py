@@ -13,7 +13,7 @@ import torch
 from golden_cases import ROOT, cases, load
 from torch import Tensor, nn
 
-from recon3d.feedforward.safetensors import read_safetensors
+from recon3d.formats.safetensors import read_safetensors
 from recon3d.pointcloud.volt.backbone import Volt
 from recon3d.pointcloud.volt.batch import VoxelBatch, mixed_offset
 from recon3d.pointcloud.volt.checkpoints import load_volt_state, options_of, segmentor_from_state

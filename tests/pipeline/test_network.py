@@ -18,7 +18,7 @@ from recon3d.core.errors import DependencyError, InputError, ResourceError, Resu
 from recon3d.feedforward.da3.model import DepthAnything3
 from recon3d.feedforward.engine import network, photographs
 from recon3d.feedforward.engine.network import Loaded
-from recon3d.feedforward.safetensors import safetensors_bytes
+from recon3d.formats.safetensors import safetensors_bytes
 from recon3d.pipeline import ReconstructOptions, reconstruct
 from recon3d.scene import Scene
 from recon3d.sfm.finish import without_photos

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from recon3d.core.errors import ResultError, UsageError
+from recon3d.core.journal import Journal
+from recon3d.core.processes import Processes, processes
 from recon3d.core.progress import Progress, Stage as Bar
 from recon3d.feedforward.da3.model import Da3Prediction
 from recon3d.feedforward.deltas import write_delta
@@ -34,7 +36,10 @@ from recon3d.feedforward.pose_encoding import encode_cameras
 from recon3d.feedforward.predictions import Prediction
 from recon3d.feedforward.training.asking import answer
 from recon3d.feedforward.training.batches import Batches, batches
-from recon3d.feedforward.training.checkpoints import (
+from recon3d.feedforward.training.options import DataOptions, Stage
+from recon3d.feedforward.training.targets import Targets, targets_of
+from recon3d.feedforward.vggt.model import VggtPrediction
+from recon3d.formats.checkpoints import (
     FILE,
     check_same,
     load_moments,
@@ -43,11 +48,6 @@ from recon3d.feedforward.training.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from recon3d.feedforward.training.journal import Journal
-from recon3d.feedforward.training.options import DataOptions, Stage
-from recon3d.feedforward.training.processes import Processes, processes
-from recon3d.feedforward.training.targets import Targets, targets_of
-from recon3d.feedforward.vggt.model import VggtPrediction
 
 DELTA = "lite3r.safetensors"
 _LOG_EVERY = 10

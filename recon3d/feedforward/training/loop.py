@@ -13,15 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from recon3d.core.errors import ResultError, UsageError
+from recon3d.core.journal import Journal
+from recon3d.core.processes import Processes, processes
 from recon3d.core.progress import Progress, Stage as Bar
 from recon3d.core.seeds import generator
 from recon3d.feedforward.da3.known_cameras import normalised_poses
 from recon3d.feedforward.da3.model import DepthAnything3
 from recon3d.feedforward.da3.preprocess import normalise
-from recon3d.feedforward.safetensors import write_safetensors
 from recon3d.feedforward.scenes import TrueViews
 from recon3d.feedforward.training.batches import Batches, batches
-from recon3d.feedforward.training.checkpoints import (
+from recon3d.feedforward.training.matching import watched
+from recon3d.feedforward.training.network import Trained, new_network, working_dtype
+from recon3d.feedforward.training.objective import Terms, training_loss
+from recon3d.feedforward.training.optimiser import Average, adamw, rate_at
+from recon3d.feedforward.training.options import TrainOptions
+from recon3d.feedforward.training.scores import Scores, answers_of, score, truth_of, unseen
+from recon3d.feedforward.training.targets import targets_of
+from recon3d.formats.checkpoints import (
     FILE,
     check_same,
     load_moments,
@@ -30,15 +38,7 @@ from recon3d.feedforward.training.checkpoints import (
     read_checkpoint,
     write_checkpoint,
 )
-from recon3d.feedforward.training.journal import Journal
-from recon3d.feedforward.training.matching import watched
-from recon3d.feedforward.training.network import Trained, new_network, working_dtype
-from recon3d.feedforward.training.objective import Terms, training_loss
-from recon3d.feedforward.training.optimiser import Average, adamw, rate_at
-from recon3d.feedforward.training.options import TrainOptions
-from recon3d.feedforward.training.processes import Processes, processes
-from recon3d.feedforward.training.scores import Scores, answers_of, score, truth_of, unseen
-from recon3d.feedforward.training.targets import targets_of
+from recon3d.formats.safetensors import write_safetensors
 
 _LOG_EVERY = 25
 _SKIPS = 10

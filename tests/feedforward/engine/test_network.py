@@ -14,7 +14,7 @@ from recon3d.feedforward.engine import network as engine
 from recon3d.feedforward.engine.network import ChosenWeights, choose_weights, load_network
 from recon3d.feedforward.lite3r.conversion import convert, sparse_attentions
 from recon3d.feedforward.lite3r.options import SparseOptions
-from recon3d.feedforward.safetensors import safetensors_bytes
+from recon3d.formats.safetensors import safetensors_bytes
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from recon3d.feedforward.lite3r.int8_cpu import quantised_rows
 from recon3d.feedforward.lite3r.quantisation import E4M3
 from recon3d.feedforward.lite3r.storage import Fp8Linear, Storage, fastest_storage, has_bf16_units, stored
 from recon3d.feedforward.memory import inference_bytes
-from recon3d.feedforward.safetensors import read_safetensors, write_safetensors
+from recon3d.formats.safetensors import read_safetensors, write_safetensors
 
 STORAGES: tuple[Storage, ...] = ("fp8", "int8", "bf16")
 TOLERANCE = {"fp8": 0.05, "int8": 0.02, "bf16": 0.008}

@@ -12,22 +12,22 @@ from tiny_networks import tiny_vggt
 from training_runs import TINY, equal
 
 from recon3d.core.errors import FormatError, InputError, UsageError
+from recon3d.core.processes import Processes
 from recon3d.feedforward.deltas import add_delta, write_delta
 from recon3d.feedforward.initialization import initialize
 from recon3d.feedforward.lite3r import SparseOptions, convert, sparse_attentions
 from recon3d.feedforward.models import build_model
 from recon3d.feedforward.predictions import Prediction
-from recon3d.feedforward.safetensors import read_metadata, read_safetensors, write_safetensors
 from recon3d.feedforward.scenes import TrueViews
 from recon3d.feedforward.training.asking import answer
-from recon3d.feedforward.training.checkpoints import FILE, read_checkpoint
 from recon3d.feedforward.training.comparison import compare
 from recon3d.feedforward.training.comparison_table import comparison_table
 from recon3d.feedforward.training.distilling import Distillation, DistillOptions, distill, task_loss
 from recon3d.feedforward.training.network import new_network
 from recon3d.feedforward.training.options import DataOptions
-from recon3d.feedforward.training.processes import Processes
 from recon3d.feedforward.training.targets import targets_of
+from recon3d.formats.checkpoints import FILE, read_checkpoint
+from recon3d.formats.safetensors import read_metadata, read_safetensors, write_safetensors
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 OPTIONS = DistillOptions(

@@ -12,16 +12,16 @@ import torch
 from training_runs import TINY, equal
 
 from recon3d.core.errors import DependencyError, FormatError, InputError, ResultError, UsageError
+from recon3d.core.journal import Journal
+from recon3d.core.processes import Processes, processes
 from recon3d.feedforward.models import build_model
-from recon3d.feedforward.safetensors import read_safetensors
 from recon3d.feedforward.scenes import TrueViews
-from recon3d.feedforward.training.checkpoints import FILE, read_checkpoint
-from recon3d.feedforward.training.journal import Journal
 from recon3d.feedforward.training.loop import WEIGHTS, Clock, Training, train
 from recon3d.feedforward.training.network import working_dtype
 from recon3d.feedforward.training.optimiser import Average, adamw, rate_at
 from recon3d.feedforward.training.options import OptimiserOptions, Stage, TrainOptions
-from recon3d.feedforward.training.processes import Processes, processes
+from recon3d.formats.checkpoints import FILE, read_checkpoint
+from recon3d.formats.safetensors import read_safetensors
 
 Options = Callable[..., TrainOptions]
 ALONE = Processes(0, 1, torch.device("cpu"))

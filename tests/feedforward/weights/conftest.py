@@ -15,9 +15,9 @@ import pytest
 import torch
 from torch import nn
 
-from recon3d.feedforward.safetensors import safetensors_bytes
 from recon3d.feedforward.weights.download import DownloadOptions
 from recon3d.feedforward.weights.registry import CHECKPOINTS, Checkpoint
+from recon3d.formats.safetensors import safetensors_bytes
 
 HASTY = DownloadOptions(timeout_s=0.2, window_s=0.2, slowest=1000.0, attempts=3, pause_s=0.0)
 

@@ -13,10 +13,10 @@ from recon3d.core.errors import DependencyError, InputError, UsageError
 from recon3d.feedforward import bundled
 from recon3d.feedforward.layers.attention import Attention
 from recon3d.feedforward.lite3r import convert
-from recon3d.feedforward.safetensors import safetensors_bytes
 from recon3d.feedforward.weights import fetch, verify
 from recon3d.feedforward.weights.checking import check_fits
 from recon3d.feedforward.weights.registry import CHECKPOINTS, Checkpoint
+from recon3d.formats.safetensors import safetensors_bytes
 
 from .conftest import HASTY, WEIGHTS, Site, network
 

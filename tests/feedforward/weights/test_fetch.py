@@ -16,10 +16,10 @@ import torch
 from recon3d.core.errors import DependencyError, FormatError, InputError, ResourceError, UsageError
 from recon3d.feedforward import bundled
 from recon3d.feedforward.checkpoints import load_checkpoint
-from recon3d.feedforward.safetensors import read_safetensors, safetensors_bytes
 from recon3d.feedforward.weights import fetch, stored_weights, verify
 from recon3d.feedforward.weights.registry import CHECKPOINTS, Checkpoint
 from recon3d.feedforward.weights.store import read_record
+from recon3d.formats.safetensors import read_safetensors, safetensors_bytes
 
 from .conftest import HASTY, WEIGHTS, Site, contents, network
 

@@ -77,7 +77,7 @@ def test_unknown_names_are_refused() -> None:
 def test_a_published_any_view_file_fits_the_network(tmp_path: Path) -> None:
     """All 443 names of da3-small from the 437 tensors of such a file, in bytes instead of floats to keep it small."""
     from recon3d.feedforward.checkpoints import matching_state
-    from recon3d.feedforward.safetensors import write_safetensors
+    from recon3d.formats.safetensors import write_safetensors
 
     model = build_model("da3-small")
     names = {f"model.{name}": one for name, one in model.state_dict().items()}

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from recon3d.core.errors import FormatError, InputError
-from recon3d.feedforward.safetensors import read_safetensors, safetensors_bytes, write_safetensors
+from recon3d.formats.safetensors import read_safetensors, safetensors_bytes, write_safetensors
 
 TENSORS = {
     "weight": torch.arange(6.0).reshape(2, 3),

@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 
 from recon3d.core.errors import FormatError, UsageError
-from recon3d.feedforward.safetensors import read_metadata, read_safetensors, write_safetensors
+from recon3d.formats.safetensors import read_metadata, read_safetensors, write_safetensors
 
 FILE = "checkpoint.safetensors"
 _KEY = "training"
