@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     )
     from recon3d.pointcloud.boxes.nms import nms_bev as nms_bev, nms_bev_by_class as nms_bev_by_class
     from recon3d.pointcloud.boxes.overlap import (
-        OverlapKind as OverlapKind,
         axis_aligned_iou_3d as axis_aligned_iou_3d,
         box_iou as box_iou,
         box_iou_of_pairs as box_iou_of_pairs,
@@ -59,7 +58,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "kitti_camera": ["boxes_from_kitti", "image_boxes", "kitti_from_boxes", "rows_from_kitti"],
         "nms": ["nms_bev", "nms_bev_by_class"],
         "overlap": [
-            "OverlapKind",
             "axis_aligned_iou_3d",
             "box_iou",
             "box_iou_of_pairs",
