@@ -1,0 +1,95 @@
+"""LAZ: the points of a LAS file, compressed; lazrs does the work."""
+
+from __future__ import annotations
+
+import importlib
+import io
+from typing import Any
+
+import numpy as np
+
+from recon3d.core.errors import DependencyError, FormatError
+from recon3d.formats.las_header import LasHeader, LasVlr
+from recon3d.formats.reading import ByteReader
+
+LASZIP = ("laszip encoded", 22204)
+_BLOCK_POINTS = 1 << 16
+_MAX_GROWTH, _FREE_BYTES = 256, 4 << 20  # real files shrink 5 to 20 times
+
+
+def _lazrs() -> Any:
+    try:
+        return importlib.import_module("lazrs")
+    except ImportError as error:
+        raise DependencyError("LAZ files need lazrs", got=error, fix="pip install 'recon3d[las]'") from error
+
+
+def unpack_laz(reader: ByteReader, header: LasHeader) -> bytes:
+    """Return the records as an uncompressed file would hold them.
+
+    Args:
+        reader: stands at the first compressed byte.
+        header: of the file.
+
+    Raises:
+        FormatError: the points are damaged, or claim more than the file can hold.
+        DependencyError: lazrs is not installed.
+    """
+    lazrs = _lazrs()
+    settings = header.vlr(*LASZIP)
+    n_bytes = header.n_points * header.record_bytes
+    if settings is None or n_bytes > reader.remaining * _MAX_GROWTH + _FREE_BYTES:
+        got = f"{header.n_points} points in {reader.remaining} bytes"
+        raise FormatError(f"{reader.name}: impossible LAZ file", got=got if settings else "no LASzip record")
+    if not header.n_points:
+        return b""
+    source = io.BytesIO(reader.data)
+    source.seek(reader.offset)
+    blocks: list[bytes] = []
+    try:
+        if lazrs.LazVlr(settings).item_size() != header.record_bytes:
+            raise FormatError(f"{reader.name}: the LASzip record is of other points", expected=header.record_bytes)
+        decoder = lazrs.LasZipDecompressor(source, settings)
+        for start in range(0, header.n_points, _BLOCK_POINTS):
+            block = np.zeros(min(_BLOCK_POINTS, header.n_points - start) * header.record_bytes, np.uint8)
+            decoder.decompress_many(block)
+            blocks.append(block.tobytes())
+    except (lazrs.LazrsError, OSError, ValueError, OverflowError, MemoryError) as error:
+        raise FormatError(f"{reader.name}: damaged LAZ points", got=str(error)[:200]) from error
+    return b"".join(blocks)
+
+
+def laszip_record(point_format: int, n_extra_bytes: int) -> LasVlr:
+    """Return the variable-length record that says how points are compressed.
+
+    Args:
+        point_format: 0..10.
+        n_extra_bytes: bytes of a record behind those of the format.
+
+    Raises:
+        DependencyError: lazrs is not installed.
+        FormatError: the points cannot be compressed.
+    """
+    lazrs = _lazrs()
+    try:
+        settings = lazrs.LazVlr.new_for_compression(point_format, n_extra_bytes).record_data()
+    except (lazrs.LazrsError, ValueError) as error:
+        raise FormatError(f"LAZ cannot hold points of format {point_format}", got=str(error)[:200]) from error
+    return LasVlr(*LASZIP, bytes(settings), "https://laszip.org")
+
+
+def pack_laz(front: bytes, settings: LasVlr, records: bytes) -> bytes:
+    """Return a whole LAZ file.
+
+    Args:
+        front: header and variable-length records.
+        settings: of :func:`laszip_record`, one of these.
+        records: the uncompressed points.
+    """
+    lazrs = _lazrs()
+    out = io.BytesIO()
+    out.write(front)
+    packer = lazrs.LasZipCompressor(out, lazrs.LazVlr(settings.data))
+    packer.compress_many(np.frombuffer(records, np.uint8))
+    packer.done()
+    return out.getvalue()
