@@ -132,6 +132,13 @@ def _pytorch3d() -> Backend:
     return found
 
 
+def _spconv() -> Backend:
+    found = _probe("spconv", "spconv.pytorch", "spconv-cu120", "pip install 'spconv-cu120>=2.3.8'")
+    if found.available and not _cuda().available:
+        return Backend("spconv", False, f"{found.reason} needs a CUDA device, and torch finds none", found.install)
+    return found
+
+
 def _numba() -> Backend:
     found = _probe("numba", "numba", "numba", "pip install 'numba>=0.61'")
     return replace(found, reason=f"{found.reason} for float32 on the CPU") if found.available else found
@@ -152,5 +159,6 @@ _CANDIDATES: dict[str, tuple[Callable[[], Backend], ...]] = {
     "gaussians": (_gsplat, _numba, _torch),
     "triangles": (_pytorch3d, _numba, _torch),
     "rays": (_numba,),
+    "sparse convolution": (_spconv, _numba, _torch),
     "device": (_cuda, _cpu),
 }
