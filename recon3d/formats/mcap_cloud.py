@@ -78,7 +78,9 @@ def _mcap_messages(stream: Any, name: str, topics: Sequence[str] | None) -> Iter
     reading, errors = _package("mcap.reader", "mcap"), _package("mcap.exceptions", "mcap")
     damage = (*_DAMAGE, errors.McapError, *_codec_errors())
     try:
-        reader = reading.make_reader(stream, validate_crcs=True, record_size_limit=_MAX_RECORD_BYTES)
+        limit = min(_MAX_RECORD_BYTES, stream.seek(0, io.SEEK_END))
+        stream.seek(0)
+        reader = reading.SeekingReader(stream, validate_crcs=True, record_size_limit=limit)
         for schema, channel, message in reader.iter_messages(topics=topics):
             if schema is None or schema.name not in _TYPES or channel.message_encoding not in ENCODINGS:
                 continue
