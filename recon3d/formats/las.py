@@ -72,8 +72,8 @@ class Las:
 
 def _extras(header: LasHeader) -> tuple[LasExtra, ...]:
     described = parse_extras(header.vlr(*EXTRA_BYTES) or b"")
+    room = header.record_bytes - record_dtype(header.point_format).itemsize  # refuses unknown formats, too
     taken = set(dimension_names(header.point_format))
-    room = header.record_bytes - record_dtype(header.point_format).itemsize
     found: list[LasExtra] = []
     for each in described:
         name = each.name if each.name not in taken else f"{each.name}_extra"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import struct
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from recon3d.formats.las_header import LasHeader, LasVlr
 from recon3d.formats.reading import ByteReader
 
 LASZIP = ("laszip encoded", 22204)
+_POSITION, _CHUNKS = struct.Struct("<q"), struct.Struct("<II")
 _BLOCK_POINTS = 1 << 16
 _MAX_GROWTH, _FREE_BYTES = 256, 4 << 20  # real files shrink 5 to 20 times
 
@@ -43,6 +45,7 @@ def unpack_laz(reader: ByteReader, header: LasHeader) -> bytes:
         raise FormatError(f"{reader.name}: impossible LAZ file", got=got if settings else "no LASzip record")
     if not header.n_points:
         return b""
+    _check_chunks(reader)
     source = io.BytesIO(reader.data)
     source.seek(reader.offset)
     blocks: list[bytes] = []
@@ -57,6 +60,22 @@ def unpack_laz(reader: ByteReader, header: LasHeader) -> bytes:
     except (lazrs.LazrsError, OSError, ValueError, OverflowError, MemoryError) as error:
         raise FormatError(f"{reader.name}: damaged LAZ points", got=str(error)[:200]) from error
     return b"".join(blocks)
+
+
+def _check_chunks(reader: ByteReader) -> None:
+    """Refuse a table of more chunks than there are bytes: lazrs would take memory for it and end the process."""
+    start = reader.offset
+    (at,) = (int(value) for value in reader.unpack(_POSITION, "the place of the LAZ chunks"))
+    if at == -1:
+        (at,) = _POSITION.unpack_from(reader.data, len(reader.data) - _POSITION.size)
+    reader.offset = start
+    if not start + _POSITION.size <= at <= len(reader.data) - _CHUNKS.size:
+        raise FormatError(f"{reader.name}: impossible place of the LAZ chunks", got=at)
+    _, n_chunks = _CHUNKS.unpack_from(reader.data, at)
+    if n_chunks > reader.remaining:
+        raise FormatError(
+            f"{reader.name}: impossible number of LAZ chunks", got=f"{n_chunks} in {reader.remaining} bytes"
+        )
 
 
 def laszip_record(point_format: int, n_extra_bytes: int) -> LasVlr:
