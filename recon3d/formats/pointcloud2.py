@@ -13,7 +13,7 @@ from recon3d.core.errors import FormatError, UsageError
 
 _CODES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 8: "f8"}
 _NUMBERS = {code: number for number, code in _CODES.items()}
-_MAX_FIELDS = 1024
+_MAX_FIELDS, _MAX_STEP = 1024, 2**31 - 1  # numpy's records are not longer
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ def _layout(fields: Sequence[Any], step: int, order: str) -> np.dtype[np.void]:
     names, formats, offsets = [], [], []
     if not 1 <= len(fields) <= _MAX_FIELDS:
         raise FormatError("a PointCloud2 without usable fields", got=len(fields), expected=f"1..{_MAX_FIELDS}")
+    if not 0 <= step <= _MAX_STEP:
+        raise FormatError("impossible point_step of a PointCloud2", got=step, expected=f"0..{_MAX_STEP}")
     for each in fields:
         code, count, offset = _CODES.get(int(each.datatype)), max(1, int(each.count)), int(each.offset)
         if code is None or offset < 0 or offset + count * int(code[1]) > step:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from cloud_targets import cloud_targets
 from fuzzing import Target
 from PIL import Image
 from piz_files import piz_block, piz_file
@@ -41,7 +42,9 @@ MAX_PIXELS = 1_000_000
 
 def all_targets(folder: Path) -> tuple[Target, ...]:
     """Return every target; readers of paths work inside ``folder``."""
-    return (*format_targets(folder), *splat_targets(folder), *truth_targets(folder), *photo_targets(folder))
+    clouds = cloud_targets(Path(tempfile.mkdtemp(dir=folder)))
+    splats, truth, photos = splat_targets(folder), truth_targets(folder), photo_targets(folder)
+    return (*format_targets(folder), *clouds, *splats, *truth, *photos)
 
 
 def format_targets(folder: Path) -> tuple[Target, ...]:
