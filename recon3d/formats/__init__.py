@@ -69,7 +69,7 @@ if TYPE_CHECKING:
         pointcloud2_arrays as pointcloud2_arrays,
         pointcloud2_message as pointcloud2_message,
     )
-    from recon3d.formats.pointcloud2_bytes import (
+    from recon3d.formats.pointcloud2_codec import (
         parse_pointcloud2 as parse_pointcloud2,
         pointcloud2_bytes as pointcloud2_bytes,
     )
@@ -123,7 +123,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "pcd_colour": ["pack_rgb", "unpack_rgb"],
         "ply": ["Ply", "read_ply", "write_ply"],
         "pointcloud2": ["PointCloud2", "pointcloud2_arrays", "pointcloud2_message"],
-        "pointcloud2_bytes": ["parse_pointcloud2", "pointcloud2_bytes"],
+        "pointcloud2_codec": ["parse_pointcloud2", "pointcloud2_bytes"],
         "quaternions": ["quaternion_from_rotation", "rotation_from_quaternion"],
         "range_image": ["RangeImage", "RangePoints", "range_image_points"],
         "splat_ply": ["SplatArrays", "read_splat_ply", "write_splat_ply"],

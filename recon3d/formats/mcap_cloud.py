@@ -14,7 +14,7 @@ from typing import Any
 
 from recon3d.core.errors import DependencyError, FormatError, InputError
 from recon3d.formats.pointcloud2 import PointCloud2
-from recon3d.formats.pointcloud2_bytes import ENCODINGS, parse_pointcloud2
+from recon3d.formats.pointcloud2_codec import ENCODINGS, parse_pointcloud2
 
 _TYPES = ("sensor_msgs/msg/PointCloud2", "sensor_msgs/PointCloud2")
 _MAX_RECORD_BYTES = 2 << 30

@@ -21,7 +21,7 @@ from recon3d.formats.mcap_cloud import parse_mcap_clouds
 from recon3d.formats.npy_cloud import parse_npy, parse_npz, write_npy, write_npz
 from recon3d.formats.pcd import ENCODINGS, parse_pcd, write_pcd
 from recon3d.formats.pointcloud2 import pointcloud2_arrays, pointcloud2_message
-from recon3d.formats.pointcloud2_bytes import parse_pointcloud2, pointcloud2_bytes
+from recon3d.formats.pointcloud2_codec import parse_pointcloud2, pointcloud2_bytes
 
 CLOUD_NAMES = ["PCD", "scan rows", "SemanticKITTI labels", "KITTI objects", "KITTI calibration", "LAS", "E57"]
 CLOUD_NAMES += ["npy", "npz", "PointCloud2 CDR", "PointCloud2 ROS 1", "MCAP"]

@@ -11,7 +11,7 @@ from recon3d.core.errors import FormatError, InputError, UsageError
 from recon3d.formats.npy_cloud import write_npy, write_npz
 from recon3d.formats.pcd import write_pcd
 from recon3d.formats.ply import write_ply
-from recon3d.formats.pointcloud2_bytes import pointcloud2_bytes
+from recon3d.formats.pointcloud2_codec import pointcloud2_bytes
 from recon3d.pointcloud.clouds import (
     PointCloud,
     cloud_format,
