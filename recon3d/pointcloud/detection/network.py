@@ -72,7 +72,7 @@ def sensor_options(name: str) -> SensorOptions:
 
 def _small() -> DetectorOptions:
     """One that two cores run in a fraction of a second: 0.9 M parameters, maps of 0.8 m, the view of a camera."""
-    grid = PillarGrid(lower=(0.0, -40.0, -4.0), upper=(70.4, 40.0, 2.0), size=(0.4, 0.4, 6.0))
+    grid = PillarGrid(lower=(0.0, -40.0, -4.0), upper=(51.2, 40.0, 2.0), size=(0.4, 0.4, 6.0))
     return DetectorOptions(
         grid=grid,
         attributes=(("intensity", "as_is"),),
@@ -89,7 +89,7 @@ def _small() -> DetectorOptions:
             candidates=1000,
             iou_power=1.0,
             centre_lower=(0.0, -40.0, -10.0),
-            centre_upper=(70.4, 40.0, 10.0),
+            centre_upper=(51.2, 40.0, 10.0),
             nms_overlap=(0.1, 0.2, 0.2),
             nms_before=(500, 500, 500),
             nms_after=(150, 150, 150),
