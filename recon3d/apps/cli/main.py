@@ -48,6 +48,11 @@ COMMANDS = {
     "export": Entry("recon3d.apps.cli.export", "Export", "write an output folder in another format"),
     "evaluate": Entry("recon3d.apps.cli.evaluate", "Evaluate", "compare cameras, depth and surfaces with ground truth"),
     "weights": Entry("recon3d.apps.cli.weights", "Weights", "list, fetch and check the weights of the networks"),
+    "detect": Entry("recon3d.apps.cli.detect", "Detect", "find cars, pedestrians and cyclists in LiDAR clouds"),
+    "segment": Entry("recon3d.apps.cli.segment", "Segment", "name what every point of a cloud belongs to"),
+    "train": Entry(
+        "recon3d.apps.cli.train", "Train", "train a segmenter or a detector, on generated scenes or a data set"
+    ),
     "lite3r": Entry("recon3d.apps.cli.lite3r", "Lite3r", "train, distil and evaluate feed-forward networks"),
     "doctor": Entry("recon3d.apps.cli.doctor", "Doctor", "say what this machine offers and what is missing"),
 }

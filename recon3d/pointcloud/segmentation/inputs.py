@@ -129,7 +129,7 @@ def _strengths(cloud: PointCloud, brightest: float | None, notes: list[str]) -> 
     if "intensity" not in cloud.attributes:
         fix = "give a cloud with intensity, or a column of zeros where the sensor has none"
         raise InputError("this segmenter needs intensities", got=_has(cloud), expected="intensity", fix=fix)
-    values = np.nan_to_num(cloud.attributes["intensity"].astype(np.float32)).reshape(len(cloud), -1)[:, 0]
+    values = np.nan_to_num(cloud.attributes["intensity"].astype(np.float32)).reshape(-1)[: len(cloud)]
     highest = float(values.max(initial=0.0))
     if brightest is None:
         brightest = 1.0 if highest <= _SLACK else 255.0

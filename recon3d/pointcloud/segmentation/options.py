@@ -22,14 +22,14 @@ class SegmenterOptions:
         mlp_ratio: hidden channels of a block over ``dim``.
         patch_size: voxels along an edge of a patch.
         up_dim: channels of a voxel behind the decoder.
-        voxel_m: edge of a voxel; 0 = 0.04 indoors, 0.15 outdoors.
+        voxel_m: edge of a voxel; 0 = 0.06 indoors, 0.2 outdoors.
     """
 
     dim: int = 192
     depth: int = 4
     mlp_ratio: float = 3.0
-    patch_size: int = 5
-    up_dim: int = 40
+    patch_size: int = 3
+    up_dim: int = 64
     voxel_m: float = 0.0
 
     def backbone(self, in_channels: int, drop_path: float) -> VoltOptions:

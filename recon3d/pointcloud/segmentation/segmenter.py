@@ -11,7 +11,7 @@ from jaxtyping import Float32
 from recon3d.core.errors import UsageError
 from recon3d.pointcloud.segmentation.features import voxel_scene
 from recon3d.pointcloud.segmentation.inputs import Cloud, CloudOptions, check_views, ready_cloud
-from recon3d.pointcloud.segmentation.normals import estimated_normals
+from recon3d.pointcloud.segmentation.normals import upward_normals
 from recon3d.pointcloud.segmentation.results import Segmentation
 from recon3d.pointcloud.segmentation.spec import SegmenterSpec
 from recon3d.pointcloud.segmentation.tiling import Rows, summed_over_tiles
@@ -120,7 +120,7 @@ class Segmenter:
         if "normal" not in self.spec.features or voxels.normal is not None:
             return voxels
         notes.append("the cloud has no normals: they were estimated from neighbouring points")
-        return voxels.changed(normal=estimated_normals(voxels.xyz))
+        return voxels.changed(normal=upward_normals(voxels.xyz))
 
     def _probabilities(self, voxels: Sample, views: int) -> Float32[np.ndarray, "m c"]:
         """Return the mean over views of voxels; each view divides them anew."""

@@ -11,7 +11,7 @@ import numpy as np
 from recon3d.core.errors import UsageError
 from recon3d.core.seeds import derive
 from recon3d.pointcloud.clouds.types import PointCloud
-from recon3d.pointcloud.segmentation.normals import estimated_normals
+from recon3d.pointcloud.segmentation.normals import upward_normals
 from recon3d.pointcloud.segmentation.palettes import STREET_IDS, STREET_NAMES, room_colours, street_colours
 from recon3d.pointcloud.segmentation.spec import INDOOR_FEATURES, OUTDOOR_FEATURES, SegmenterSpec
 from recon3d.pointcloud.volt.samples import Sample
@@ -19,7 +19,7 @@ from recon3d.pointcloud.worlds.materials import ROOM_CLASSES, STREET_CLASSES
 from recon3d.pointcloud.worlds.rooms import RoomOptions, generate_room
 from recon3d.pointcloud.worlds.streets import StreetOptions, generate_street
 
-INDOOR_VOXEL_M, OUTDOOR_VOXEL_M = 0.04, 0.15
+INDOOR_VOXEL_M, OUTDOOR_VOXEL_M = 0.06, 0.2
 REACH_M = 50.0
 KITTI_MOUNT_M = 1.73
 HELD_OUT = 1_000_000  # numbers of held-out generated scenes begin here
@@ -27,17 +27,19 @@ HELD_OUT = 1_000_000  # numbers of held-out generated scenes begin here
 
 @runtime_checkable
 class Scenes(Protocol):
-    """Labelled scenes, numbered from 0.
+    """Labelled scenes, numbered from 0."""
 
-    Attributes:
-        spec: classes and features that they offer.
-        count: scenes to train on; None = without end.
-        held_out: scenes to evaluate on; None = without end.
-    """
+    @property
+    def spec(self) -> SegmenterSpec:
+        """Classes and features that they offer."""
 
-    spec: SegmenterSpec
-    count: int | None
-    held_out: int | None
+    @property
+    def count(self) -> int | None:
+        """Scenes to train on; None = without end."""
+
+    @property
+    def held_out(self) -> int | None:
+        """Scenes to evaluate on; None = without end."""
 
     def training(self, number: int) -> Sample:
         """Return a scene to train on."""
@@ -130,7 +132,7 @@ def _room(seed: int) -> Sample:
     options = RoomOptions(n_views=int(random.integers(10, 20)), ceiling=bool(random.random() < 0.3))
     sample = sample_of(generate_room(seed, options))
     # Half of the rooms have normals as they are estimated where a cloud comes without them.
-    return sample.changed(normal=estimated_normals(sample.xyz)) if random.random() < 0.5 else sample
+    return sample.changed(normal=upward_normals(sample.xyz)) if random.random() < 0.5 else sample
 
 
 def _street(seed: int) -> Sample:
