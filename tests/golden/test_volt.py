@@ -14,6 +14,7 @@ from golden_cases import ROOT, cases, load
 from torch import Tensor, nn
 
 from recon3d.formats.safetensors import read_safetensors
+from recon3d.pointcloud.sparse import SparseUNet, voxel_tensor
 from recon3d.pointcloud.volt.backbone import Volt
 from recon3d.pointcloud.volt.batch import VoxelBatch, mixed_offset
 from recon3d.pointcloud.volt.checkpoints import load_volt_state, options_of, segmentor_from_state
@@ -47,7 +48,8 @@ def of_kind(pattern: str) -> pytest.MarkDecorator:
 
 @pytest.mark.skipif("RECON3D_GOLDENS" in os.environ, reason="another set may hold fewer kinds")
 @pytest.mark.parametrize(
-    "pattern", [BACKBONES, TRANSFORMS, *(f"{one}*/config.json" for one in ("rope", "segmentor", "spformer"))]
+    "pattern",
+    [BACKBONES, TRANSFORMS, *(f"{one}*/config.json" for one in ("rope", "segmentor", "spformer", "sparse_unet"))],
 )
 def test_the_default_set_holds_every_kind(pattern: str) -> None:
     if not ROOT.is_dir():
@@ -352,3 +354,16 @@ def test_scenes_mixed_in_pairs(path: Path) -> None:
     ends = torch.from_numpy(golden["mix.sizes"]).cumsum(0)
     assert np.array_equal(ends, golden["mix.unmixed_offset"])
     assert np.array_equal(mixed_offset(ends), golden["mix.offset"])
+
+
+@of_kind("sparse_unet*/config.json")
+def test_the_sparse_unet_of_the_teacher(path: Path) -> None:
+    golden, config = arrays(path)
+    net = SparseUNet.from_state(state_beside(path)).eval()
+    own = net.options
+    assert (own.in_channels, own.num_classes, own.base_channels) == tuple(
+        config[name] for name in ("in_channels", "num_classes", "base_channels")
+    )
+    assert [list(own.channels), list(own.layers)] == [config["channels"], config["layers"]]
+    logits = net(voxel_tensor(golden["grid_coord"], golden["feat"], golden["offset"]))
+    assert float((logits.detach() - golden["logits"]).abs().max()) <= 1e-5

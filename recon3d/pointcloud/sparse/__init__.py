@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SparseSequential as SparseSequential,
     )
     from recon3d.pointcloud.sparse.pooling import SparseAvgPool3d as SparseAvgPool3d, SparseMaxPool3d as SparseMaxPool3d
+    from recon3d.pointcloud.sparse.prompted_unet import PromptedSparseUNet as PromptedSparseUNet
     from recon3d.pointcloud.sparse.rules import (
         Rules as Rules,
         strided_rules as strided_rules,
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     )
     from recon3d.pointcloud.sparse.sites import Sites as Sites
     from recon3d.pointcloud.sparse.tensor import SparseTensor as SparseTensor
+    from recon3d.pointcloud.sparse.unet import (
+        SparseUNet as SparseUNet,
+        SparseUNetOptions as SparseUNetOptions,
+        voxel_tensor as voxel_tensor,
+    )
 
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
@@ -40,8 +46,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "layers": ["SparseConv3d", "SparseInverseConv3d", "SubMConv3d"],
         "normalization": ["SparseBatchNorm", "SparseReLU", "SparseSequential"],
         "pooling": ["SparseAvgPool3d", "SparseMaxPool3d"],
+        "prompted_unet": ["PromptedSparseUNet"],
         "rules": ["Rules", "strided_rules", "submanifold_rules"],
         "sites": ["Sites"],
         "tensor": ["SparseTensor"],
+        "unet": ["SparseUNet", "SparseUNetOptions", "voxel_tensor"],
     },
 )
