@@ -15,6 +15,10 @@ from recon3d.formats.reading import ByteReader
 
 LASZIP = ("laszip encoded", 22204)
 _POSITION, _CHUNKS = struct.Struct("<q"), struct.Struct("<II")
+_SETTINGS, _ITEM, _COUNT = struct.Struct("<HHBBHIIqqH"), struct.Struct("<HHH"), struct.Struct("<I")
+_LAYERED, _VARIABLE = 3, 2**32 - 1  # kind of compressor; length of chunks that each tell their own
+_LAYERS = {10: 9, 11: 1, 12: 2, 13: 1}  # per kind of item: point, colour, colour and infrared, wave packet
+_EXTRA_ITEM = 14  # one layer per byte
 _BLOCK_POINTS = 1 << 16
 _MAX_GROWTH, _FREE_BYTES = 256, 4 << 20  # real files shrink 5 to 20 times
 
@@ -45,7 +49,7 @@ def unpack_laz(reader: ByteReader, header: LasHeader) -> bytes:
         raise FormatError(f"{reader.name}: impossible LAZ file", got=got if settings else "no LASzip record")
     if not header.n_points:
         return b""
-    _check_chunks(reader)
+    _check_layers(reader, header, settings, _check_chunks(reader))
     source = io.BytesIO(reader.data)
     source.seek(reader.offset)
     blocks: list[bytes] = []
@@ -62,8 +66,8 @@ def unpack_laz(reader: ByteReader, header: LasHeader) -> bytes:
     return b"".join(blocks)
 
 
-def _check_chunks(reader: ByteReader) -> None:
-    """Refuse a table of more chunks than there are bytes: lazrs would take memory for it and end the process."""
+def _check_chunks(reader: ByteReader) -> int:
+    """Refuse a table of more chunks than there are bytes, for which lazrs would end the process; return its place."""
     start = reader.offset
     (at,) = (int(value) for value in reader.unpack(_POSITION, "the place of the LAZ chunks"))
     if at == -1:
@@ -76,6 +80,32 @@ def _check_chunks(reader: ByteReader) -> None:
         raise FormatError(
             f"{reader.name}: impossible number of LAZ chunks", got=f"{n_chunks} in {reader.remaining} bytes"
         )
+    return at
+
+
+def _check_layers(reader: ByteReader, header: LasHeader, settings: bytes, end: int) -> None:
+    """Refuse layers (of point formats from 6 on) that are longer than the file: lazrs would take their memory first."""
+    if len(settings) < _SETTINGS.size or _SETTINGS.unpack_from(settings)[0] != _LAYERED:
+        return
+    per_chunk, n_layers = int(_SETTINGS.unpack_from(settings)[6]), _n_layers(settings)
+    at, left = reader.offset + _POSITION.size, header.n_points
+    sizes = struct.Struct(f"<{n_layers}I")
+    while left > 0:
+        body = at + header.record_bytes + _COUNT.size + sizes.size  # behind the first point, the count and the sizes
+        if body > end:
+            raise FormatError(f"{reader.name}: the LAZ chunks are cut off", got=f"{left} points more than chunks")
+        (count,) = _COUNT.unpack_from(reader.data, at + header.record_bytes)
+        n_bytes = sum(sizes.unpack_from(reader.data, body - sizes.size))
+        if not 0 < count <= left or (per_chunk != _VARIABLE and count != min(per_chunk, left)) or body + n_bytes > end:
+            got = f"{count} points in layers of {n_bytes} bytes, {end - body} bytes left"
+            raise FormatError(f"{reader.name}: impossible LAZ chunk", got=got)
+        at, left = body + n_bytes, left - count
+
+
+def _n_layers(settings: bytes) -> int:
+    rest = settings[_SETTINGS.size :]
+    items = _ITEM.iter_unpack(rest[: len(rest) // _ITEM.size * _ITEM.size])
+    return sum(int(size) if kind == _EXTRA_ITEM else _LAYERS.get(kind, 0) for kind, size, _ in items)
 
 
 def laszip_record(point_format: int, n_extra_bytes: int) -> LasVlr:

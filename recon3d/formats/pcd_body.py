@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Iterator, Sequence
 
@@ -140,7 +141,7 @@ def ascii_body(columns: Sequence[Shaped[np.ndarray, "n ..."]]) -> bytes:
     """
     texts: list[list[str]] = []
     for column in columns:
-        for values in column.reshape(len(column), -1).T:
+        for values in column.reshape(len(column), math.prod(column.shape[1:])).T:
             digits = {"f4": "%.9g", "f8": "%.17g"}.get(values.dtype.str[1:], "%d")
             texts.append([digits % value for value in values.tolist()])
     return "".join(" ".join(row) + "\n" for row in zip(*texts, strict=True)).encode("ascii")

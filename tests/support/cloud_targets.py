@@ -23,10 +23,9 @@ from recon3d.formats.pcd import ENCODINGS, parse_pcd, write_pcd
 from recon3d.formats.pointcloud2 import pointcloud2_arrays, pointcloud2_message
 from recon3d.formats.pointcloud2_codec import parse_pointcloud2, pointcloud2_bytes
 
-CLOUD_NAMES = ["PCD", "scan rows", "SemanticKITTI labels", "KITTI objects", "KITTI calibration", "LAS", "E57"]
+CLOUD_NAMES = ["PCD", "scan rows", "SemanticKITTI labels", "KITTI objects", "KITTI calibration", "LAS", "LAZ", "E57"]
 CLOUD_NAMES += ["npy", "npz", "PointCloud2 CDR", "PointCloud2 ROS 1", "MCAP"]
-# LAZ is not among them: lazrs takes seconds and gigabytes for some damaged layers of points, and cannot be stopped.
-CLOUD_EXTRAS = {"E57": "pye57", "MCAP": "mcap"}
+CLOUD_EXTRAS = {"LAZ": "lazrs", "E57": "pye57", "MCAP": "mcap"}
 _OBJECT = b"Car 0.00 0 -1.57 614.24 181.78 727.31 284.77 1.57 1.73 4.15 1.00 1.75 13.22 -1.62"
 _NATIVE_BYTES = 64 << 20
 
@@ -35,6 +34,7 @@ def cloud_targets(folder: Path) -> tuple[Target, ...]:
     """Return the targets of the formats of clouds; those whose package is not installed are left out."""
     xyz = np.random.default_rng(0).normal(size=(40, 3)) * 20
     made: dict[str, Callable[[], Target]] = {
+        "LAZ": lambda: _target("LAZ", _las_seeds(folder, xyz, ".laz"), _read_las, _NATIVE_BYTES),
         "E57": lambda: _target("E57", _e57_seeds(folder, xyz), _e57_reader(folder), _NATIVE_BYTES),
         "MCAP": lambda: _target("MCAP", (_mcap_seed(xyz),), parse_mcap_clouds, _NATIVE_BYTES),
     }
