@@ -29,9 +29,15 @@ from recon3d.formats.kitti_text import (
     write_kitti_objects,
 )
 
-SIZES = {"box_2d": (614.24, 181.78, 727.31, 284.77), "size_hwl": (1.57, 1.73, 4.15), "location": (1.0, 1.75, 13.22)}
-OBJECT = KittiObject(kind="Car", truncated=0.25, occluded=1, alpha=-1.57, rotation_y=1 / 3, **SIZES)  # type: ignore[arg-type]
-    "Car", 0.25, 1, -1.57, (614.24, 181.78, 727.31, 284.77), (1.57, 1.73, 4.15), (1.0, 1.75, 13.22), 1 / 3
+OBJECT = KittiObject(
+    kind="Car",
+    truncated=0.25,
+    occluded=1,
+    alpha=-1.57,
+    box_2d=(614.24, 181.78, 727.31, 284.77),
+    size_hwl=(1.57, 1.73, 4.15),
+    location=(1.0, 1.75, 13.22),
+    rotation_y=1 / 3,
 )
 LINE = b"Car 0.00 0 -1.57 614.24 181.78 727.31 284.77 1.57 1.73 4.15 1.00 1.75 13.22 -1.62"
 
