@@ -61,7 +61,7 @@ class LossOptions:
     rays: float = 2.0
     points: float = 1.0
     camera: float = 4.0
-    matching: float = 0.5
+    matching: float = 1.0
     alpha: float = 0.2
 
 

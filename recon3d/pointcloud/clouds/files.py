@@ -195,7 +195,8 @@ def save(path: Path | str, cloud: PointCloud, *, format: str | None = None) -> N
     """Write a cloud atomically.
 
     PCD, PLY and npz keep all attributes (npz the frame and the time, too); LAS and E57 keep intensity and colours, LAS
-    also labels and times; rows (``.bin``, ``.npy``) keep the columns of their format, zero where the cloud has none.
+    also labels and times (intensities of floats within 0..1 become 0..65535 in LAS, as it demands, and come back so);
+    rows (``.bin``, ``.npy``) keep the columns of their format, zero where the cloud has none.
 
     Args:
         path: the file.

@@ -12,6 +12,7 @@ from recon3d.core.errors import UsageError
 from recon3d.pointcloud.clouds.types import PointCloud
 
 _BLOCK = 1 << 16
+_PRIMES = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)  # of the hash of a position
 
 
 def estimate_normals(
@@ -36,12 +37,12 @@ def estimate_normals(
     rows, xyz = _placed(cloud)
     normals = np.full((len(cloud), 3), np.nan, np.float32)
     if len(xyz) >= 3:
-        tree = _tree(xyz)
+        tree = _tree(xyz, k)
         eye = None if viewpoint is None else np.array(viewpoint, np.float64) - _origin(cloud)
         for start in range(0, len(xyz), _BLOCK):
             part = slice(start, start + _BLOCK)
             _, near = tree.query(xyz[part], k=min(k, len(xyz)))
-            normals[rows[part]] = _normals(xyz[part], xyz[near], eye)
+            normals[rows[part]] = _normals(xyz[part], np.asarray(tree.data)[near], eye)
     return cloud.with_attributes(normals=normals)
 
 
@@ -55,8 +56,22 @@ def _placed(cloud: PointCloud) -> tuple[Int64[np.ndarray, " m"], Float64[np.ndar
     return rows, cloud.xyz[rows] - _origin(cloud)
 
 
-def _tree(xyz: Float64[np.ndarray, "m 3"]) -> cKDTree:
-    return cKDTree(xyz, balanced_tree=False)  # many times faster to build where points repeat
+def _tree(xyz: Float64[np.ndarray, "m 3"], k: int) -> cKDTree:
+    """Return a tree that answers queries for ``k`` neighbours as one of all points would.
+
+    No more than ``k`` points of one position are in it: the tree would keep them in one leaf, and each query would look
+    at all of them.
+    """
+    plain = np.ascontiguousarray(xyz + 0.0)  # -0 is 0
+    hashes = (plain.view(np.uint64) * _PRIMES).sum(1, dtype=np.uint64)
+    order = np.argsort(hashes ^ hashes >> np.uint64(29), kind="stable")
+    repeats = np.zeros(len(xyz), bool)
+    repeats[1:] = (plain[order[1:]] == plain[order[:-1]]).all(1)
+    places = np.arange(len(xyz))
+    copies = places - np.maximum.accumulate(np.where(repeats, 0, places))
+    if repeats.any():
+        plain = plain[np.sort(order[copies < k])]
+    return cKDTree(plain, balanced_tree=False)  # many times faster to build where coordinates repeat
 
 
 def _normals(
@@ -89,7 +104,7 @@ def statistical_inliers(cloud: PointCloud, *, k: int = 16, ratio: float = 2.0) -
     if len(xyz) < 2:
         keep[rows] = True
         return keep
-    tree, distance = _tree(xyz), np.empty(len(xyz))
+    tree, distance = _tree(xyz, k + 1), np.empty(len(xyz))
     for start in range(0, len(xyz), _BLOCK):
         part = slice(start, start + _BLOCK)
         near = np.asarray(tree.query(xyz[part], k=min(k + 1, len(xyz)))[0])
@@ -115,7 +130,7 @@ def radius_inliers(cloud: PointCloud, radius: float, *, least: int = 4) -> Bool[
     keep = np.zeros(len(cloud), bool)
     if len(xyz) <= least:
         return keep
-    tree = _tree(xyz)
+    tree = _tree(xyz, least + 1)
     for start in range(0, len(xyz), _BLOCK):
         part = slice(start, start + _BLOCK)
         limit = float(np.nextafter(radius, np.inf))  # the query leaves the bound itself out

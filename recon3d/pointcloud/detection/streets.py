@@ -10,7 +10,6 @@ from recon3d.core.seeds import derive, generator
 from recon3d.pointcloud.detection.frames import LabelledFrame, renamed
 from recon3d.pointcloud.worlds.streets import StreetOptions, generate_street
 
-
 _FRONT = StreetOptions(beams="64", sector_deg=90.0, max_range_m=80.0, density=1.4)
 STREET_KINDS: tuple[tuple[StreetOptions, float], ...] = (
     (_FRONT, 0.5),

@@ -95,3 +95,21 @@ def test_unfit_arguments() -> None:
     for radius in (0, -1, float("nan"), float("inf")):
         with pytest.raises(UsageError, match="radius"):
             radius_inliers(cloud, radius)
+
+
+@pytest.mark.parametrize("k", [3, 8])
+def test_repeated_points_change_no_answer(k: int) -> None:
+    rng = np.random.default_rng(0)
+    xyz = np.concatenate([rng.normal(size=(40, 3)), np.zeros((30, 3)), -np.zeros((30, 3)), rng.normal(size=(40, 3))])
+    here = PointCloud(xyz=xyz, attributes={})
+    distance = np.sort(np.linalg.norm(xyz[:, None] - xyz[None], axis=2), axis=1)
+    mean = distance[:, 1 : k + 1].mean(1)
+    expected = mean <= mean.mean() + 0.5 * mean.std()
+    np.testing.assert_array_equal(statistical_inliers(here, k=k, ratio=0.5), expected)
+    np.testing.assert_array_equal(radius_inliers(here, 0.5, least=k), distance[:, k] <= 0.5)
+
+
+def test_many_points_at_one_place_take_no_quadratic_time() -> None:
+    here = PointCloud(xyz=np.full((40_000, 3), 7.0), attributes={})  # quadratic time would be minutes
+    assert statistical_inliers(here).all() and radius_inliers(here, 0.1).all()
+    assert np.isfinite(estimate_normals(here.selected(np.arange(2000))).attributes["normals"]).all()
