@@ -95,6 +95,7 @@ def test_a_detector_is_trained_on_a_folder_and_used(
     recon3d: Run, cloud: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(network, "_small", tiny_options)
+    monkeypatch.setitem(network._SENSORS, network.SMALL, SensorOptions())
     for number, frame in enumerate(some_frames(20).frames):
         write_labelled_frame(tmp_path / "data" / f"{number:03}", frame)
     words = (

@@ -22,6 +22,7 @@ class AugmentOptions:
         gain: largest factor on intensities, and its inverse the smallest.
         blind: share of the frames without intensities.
         dropout: largest share of points left out, of half of the frames.
+        most_points: of a frame; of more, a random choice stays.
         min_points: a box with fewer points is no truth.
     """
 
@@ -32,6 +33,7 @@ class AugmentOptions:
     gain: float = 1.5
     blind: float = 0.1
     dropout: float = 0.4
+    most_points: int = 16_000
     min_points: int = 3
 
     def __post_init__(self) -> None:
@@ -72,4 +74,5 @@ def _sensed(points: np.ndarray, options: AugmentOptions, rng: np.random.Generato
     else:
         points[:, 3] = np.clip(points[:, 3] * options.gain ** rng.uniform(-1, 1), 0, 1)
     lost = rng.uniform(0, options.dropout) if rng.random() < 0.5 else 0.0
+    lost = max(lost, 1 - options.most_points / max(len(points), 1))
     return points[rng.random(len(points)) >= lost] if lost else points

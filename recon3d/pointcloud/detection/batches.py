@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -34,7 +35,7 @@ class BatchOptions:
         paste: objects of other frames that are added.
     """
 
-    size: int = 2
+    size: int = 4
     workers: int = 0
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     paste: PasteOptions = field(default_factory=PasteOptions)
@@ -116,7 +117,7 @@ class Batches(Dataset[DetectionBatch]):
         rng = generator(self.seed, "changes", str(number))
         frame = self.frames.frame(int(order[place])).raised(self.sensor.mount_m)
         frame = frame if self.bank is None else self.bank.pasted(frame, rng)
-        changed = augmented(frame, self.options.augment, rng)
+        changed = augmented(frame, self.options.augment, rng).turned(math.radians(self.sensor.facing_deg))
         return prepared_frame(changed, self.network, self.options.augment.min_points)
 
     def from_step(self, step: int) -> Iterator[DetectionBatch]:

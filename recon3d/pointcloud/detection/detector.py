@@ -152,12 +152,12 @@ class Detector:
         lift = cloud.mount_m - self.sensor.mount_m
         points = cloud.points.copy()
         points[:, 2] += lift
-        sector = self.sensor.sector_deg
-        turns = needed_turns(np.arctan2(points[:, 1], points[:, 0]).astype(np.float64), sector)
+        sector, facing = self.sensor.sector_deg, math.radians(self.sensor.facing_deg)
+        turns = needed_turns(np.arctan2(points[:, 1], points[:, 0]).astype(np.float64), sector, facing)
         if not turns:
             return _nothing(self.classes)
         looks = [self._look(turned_points(points, turn), score) for turn in turns]
-        found = joined_looks(looks, turns, sector, self.options.decode.nms_overlap)
+        found = joined_looks(looks, turns, sector, self.options.decode.nms_overlap, facing)
         found = found.selected(np.isin(found.labels, wanted))
         boxes = found.boxes.copy()
         boxes[:, 2] -= lift

@@ -10,6 +10,7 @@ from jaxtyping import Float32
 
 from recon3d.core.errors import UsageError
 from recon3d.pointcloud.boxes.types import Boxes3D
+from recon3d.pointcloud.detection.turns import turned_points
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,6 +40,16 @@ class LabelledFrame:
         points[:, 2] += lift
         boxes[:, 2] += lift
         return replace(self, points=points, boxes=replace(self.boxes, boxes=boxes), mount_m=mount_m)
+
+    def turned(self, turn: float) -> LabelledFrame:
+        """Return the frame turned about the vertical axis of its sensor.
+
+        Args:
+            turn: counter-clockwise, radians.
+        """
+        points, boxes = turned_points(self.points, turn), turned_points(self.boxes.boxes, turn).copy()
+        boxes[:, 6] += turn
+        return replace(self, points=points, boxes=replace(self.boxes, boxes=boxes))
 
 
 @runtime_checkable

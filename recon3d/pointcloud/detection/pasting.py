@@ -27,10 +27,10 @@ class PasteOptions:
         shared: share of the frames that get any.
     """
 
-    per_class: tuple[int, ...] = (2, 4, 4)
-    min_points: int = 10
-    frames: int = 200
-    shared: float = 0.7
+    per_class: tuple[int, ...] = (8, 12, 12)
+    min_points: int = 8
+    frames: int = 400
+    shared: float = 0.85
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -12,10 +12,10 @@ from recon3d.pointcloud.worlds.streets import StreetOptions, generate_street
 
 _FRONT = StreetOptions(beams="64", sector_deg=90.0, max_range_m=80.0, density=1.4)
 STREET_KINDS: tuple[tuple[StreetOptions, float], ...] = (
-    (_FRONT, 0.5),
+    (_FRONT, 0.45),
     (replace(_FRONT, beams="any"), 0.2),
     (replace(_FRONT, beams="32", mount_m=(1.5, 2.1)), 0.15),
-    (replace(_FRONT, beams="any", sector_deg=150.0), 0.15),
+    (replace(_FRONT, beams="any", sector_deg=150.0), 0.2),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -29,12 +30,13 @@ from recon3d.formats.checkpoints import (
 from recon3d.pointcloud.boxes.types import Boxes3D
 from recon3d.pointcloud.detection.batches import Batches, DetectionBatch, prepared_frame
 from recon3d.pointcloud.detection.frames import FrameSet, LabelledFrame, Subset
-from recon3d.pointcloud.detection.network import sensor_options
+from recon3d.pointcloud.detection.network import primed, sensor_options
 from recon3d.pointcloud.detection.options import TrainDetectorOptions
 from recon3d.pointcloud.detection.pasting import ObjectBank
 from recon3d.pointcloud.detection.precision import autocast
 from recon3d.pointcloud.detection.scoring import DetectionScores, evaluate_detections
 from recon3d.pointcloud.detection.sources import training_frames, training_network
+from recon3d.pointcloud.detection.turns import turned_boxes
 from recon3d.pointcloud.detection.weights import write_detector
 from recon3d.pointcloud.flatformer.detector import PillarDetector
 from recon3d.pointcloud.flatformer.losses import DetectionLoss, detection_loss
@@ -82,7 +84,7 @@ class DetectorTraining:
         self.network_options = training_network(options)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive(options.seed, "detector"))
-            model = PillarDetector(self.network_options)
+            model = primed(PillarDetector(self.network_options), sensor_options(options.network))
         self.model = model.to(here.device)
         self.shared: nn.Module = here.shared(self.model)
         groups = decayed_parameters(self.model, options.weight_decay)
@@ -128,11 +130,12 @@ class DetectorTraining:
         Args:
             frame: at any height.
         """
-        mount = sensor_options(self.options.network).mount_m
-        points, _ = prepared_frame(frame.raised(mount), self.network_options, 0)
+        sensor = sensor_options(self.options.network)
+        mount, facing = sensor.mount_m, math.radians(sensor.facing_deg)
+        points, _ = prepared_frame(frame.raised(mount).turned(facing), self.network_options, 0)
         with autocast(self.options.precision, self.here.device):
             maps = self.model([points.to(self.here.device)])
-        found = self.model.decode(maps)[0].to_boxes(self.network_options.classes)
+        found = turned_boxes(self.model.decode(maps)[0].to_boxes(self.network_options.classes), -facing)
         found.boxes[:, 2] += mount - frame.mount_m
         return found
 

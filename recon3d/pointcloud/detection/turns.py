@@ -14,17 +14,18 @@ _MARGIN = math.radians(4.0)
 _FEW = 0.01
 
 
-def needed_turns(azimuths: Float64[np.ndarray, " n"], sector_deg: float) -> tuple[float, ...]:
+def needed_turns(azimuths: Float64[np.ndarray, " n"], sector_deg: float, facing: float = 0.0) -> tuple[float, ...]:
     """Return by how much to turn the points, counter-clockwise in radians, so that every look has something to see.
 
     Args:
         azimuths: of the points, radians.
         sector_deg: width of a look.
+        facing: azimuth that the middle of a look is turned to, radians.
     """
     looks = math.ceil(360 / sector_deg - 1e-9)
     turns = [2 * math.pi * look / looks for look in range(looks)]
     shares = [float((np.abs(_wrapped(azimuths + turn)) <= math.pi / looks).mean()) for turn in turns if len(azimuths)]
-    return tuple(turn for turn, share in zip(turns, shares, strict=False) if share > _FEW)
+    return tuple(turn + facing for turn, share in zip(turns, shares, strict=False) if share > _FEW)
 
 
 def turned_points(points: np.ndarray, turn: float) -> np.ndarray:
@@ -42,8 +43,26 @@ def turned_points(points: np.ndarray, turn: float) -> np.ndarray:
     return out
 
 
+def turned_boxes(boxes: Boxes3D, turn: float) -> Boxes3D:
+    """Return boxes turned about the vertical.
+
+    Args:
+        boxes: any.
+        turn: counter-clockwise, radians.
+    """
+    if turn == 0:
+        return boxes
+    target = np.eye(4)
+    target[:2, :2] = [[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]]
+    return boxes.transformed(target)
+
+
 def joined_looks(
-    found: list[Boxes3D], turns: tuple[float, ...], sector_deg: float, overlaps: tuple[float, ...]
+    found: list[Boxes3D],
+    turns: tuple[float, ...],
+    sector_deg: float,
+    overlaps: tuple[float, ...],
+    facing: float = 0.0,
 ) -> Boxes3D:
     """Return the boxes of all looks in the frame of the points; of two at a border, the better one.
 
@@ -52,16 +71,15 @@ def joined_looks(
         turns: of each look.
         sector_deg: width of a look.
         overlaps: from above, of boxes of each class, beyond which the weaker falls.
+        facing: azimuth of the middle of each look, radians.
     """
-    if sector_deg >= 360 or (len(turns) == 1 and turns[0] == 0):
-        return found[0]
+    if sector_deg >= 360 or (len(turns) == 1 and turns[0] == facing):
+        return turned_boxes(found[0], -turns[0])
     half = math.radians(sector_deg) / 2 + _MARGIN
     parts = []
     for boxes, turn in zip(found, turns, strict=True):
-        seen = boxes.selected(np.abs(np.arctan2(boxes.boxes[:, 1], boxes.boxes[:, 0])) <= half)
-        back = np.eye(4)
-        back[:2, :2] = [[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]]
-        parts.append(seen.transformed(back))
+        azimuths = np.arctan2(boxes.boxes[:, 1], boxes.boxes[:, 0]) - facing
+        parts.append(turned_boxes(boxes.selected(np.abs(_wrapped(azimuths)) <= half), -turn))
     boxes = joined_boxes(parts)
     if boxes.scores is None or not len(boxes):
         return boxes

@@ -45,6 +45,7 @@ OPTIONS = TrainDetectorOptions(
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network, "_small", tiny_options)
+    monkeypatch.setitem(network._SENSORS, network.SMALL, SensorOptions())
 
 
 @pytest.fixture
