@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recon3d.core.linear import linear
 from recon3d.pointcloud.flatformer import EncoderOptions
 from recon3d.pointcloud.flatformer.encoder import GroupLayer, position_embedding
 from recon3d.pointcloud.sparse import (
@@ -197,25 +198,34 @@ class PaddedAttention(nn.Module):
         (qk_weight, v_weight), (qk_bias, v_bias) = torch.split(weight, split), torch.split(bias, split)
 
         def projected(rows: Tensor, at: Tensor) -> Tensor:
-            return torch.cat([F.linear(rows + at, qk_weight, qk_bias), F.linear(rows, v_weight, v_bias)], -1)
+            there, here = (rows + at).flatten(0, -2), rows.flatten(0, -2)  # as fast a product as ours has
+            both = torch.cat([linear(there, qk_weight, qk_bias), linear(here, v_weight, v_bias)], -1)
+            return both.view(*rows.shape[:-1], -1)
 
         flat = projected(x, position) if self.lean else None
         out = torch.empty_like(x)
         for slots, filled in zip(order.slots, order.filled, strict=True):
             if not len(slots):
                 continue
-            qkv = projected(x[slots], position[slots]) if flat is None else flat[slots]  # [windows, size, 3 c]
-            found = self._attended(qkv, filled)
+            qkv = projected(_rows(x, slots), _rows(position, slots)) if flat is None else _rows(flat, slots)
+            found = self._attended(qkv, filled)  # [windows, size, c]
             if not self.lean:
-                found = self.attn.out_proj(found)
-            out[slots[filled]] = found[filled]
-        return self.attn.out_proj(out) if self.lean else out
+                found = self._mixed(found.flatten(0, 1)).view_as(found)
+            out.index_copy_(0, slots[filled], found.flatten(0, 1).index_select(0, filled.flatten().nonzero()[:, 0]))
+        return self._mixed(out) if self.lean else out
+
+    def _mixed(self, rows: Tensor) -> Tensor:
+        return linear(rows, self.attn.out_proj.weight, self.attn.out_proj.bias)
 
     def _attended(self, qkv: Tensor, filled: Tensor) -> Tensor:
         windows, size, _ = qkv.shape
         q, k, v = qkv.view(windows, size, 3, self.attn.num_heads, -1).permute(2, 0, 3, 1, 4)
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=filled[:, None, None].expand(-1, 1, size, -1))
         return out.transpose(1, 2).reshape(windows, size, -1)
+
+
+def _rows(x: Tensor, slots: Tensor) -> Tensor:
+    return x.index_select(0, slots.flatten()).view(*slots.shape, -1)
 
 
 class PaddedWindowEncoder(nn.Module):
