@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,7 +50,8 @@ def cloud_rows(cloud: Cloud, attributes: tuple[str, ...] = ("intensity",)) -> Fl
     """
     if isinstance(cloud, PointCloud):
         wanted = [np.asarray(cloud.attributes.get(name, np.zeros(len(cloud))), np.float64) for name in attributes]
-        rows = np.column_stack([cloud.xyz, *(one.reshape(len(cloud), -1)[:, 0] for one in wanted)])
+        firsts = [one.reshape(len(cloud), math.prod(one.shape[1:]))[:, 0] for one in wanted]
+        rows = np.column_stack([cloud.xyz, *firsts])
     else:
         rows = _table(np.asarray(cloud), 3 + len(attributes))
     kept = rows[np.isfinite(rows[:, :3]).all(1)]

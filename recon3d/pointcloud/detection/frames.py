@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
 
-from recon3d.core.errors import UsageError
+from recon3d.core.errors import InputError, UsageError
 from recon3d.pointcloud.boxes.types import Boxes3D
 from recon3d.pointcloud.detection.turns import turned_points
 
@@ -80,6 +81,25 @@ def renamed(boxes: Boxes3D, names: tuple[str, ...], classes: dict[str, str] | No
     labels = numbers[boxes.labels] if len(boxes) else boxes.labels
     kept = boxes.selected(labels >= 0)
     return replace(kept, labels=labels[labels >= 0], names=names)
+
+
+def listed_names(folder: Path, split: str) -> list[str]:
+    """Return the names in a list of frames.
+
+    Args:
+        folder: of the frames.
+        split: the file, by itself or in the folder; names stand one a line.
+
+    Raises:
+        InputError: there is no such file, or it is no text.
+    """
+    path = next((one for one in (Path(split), folder / split) if one.is_file()), None)
+    if path is None:
+        raise InputError("cannot read the list of frames", got=split, expected="a file with a name on each line")
+    try:
+        return path.read_text().split()
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read the list of frames {path}", got=error) from error
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from recon3d.core.errors import InputError
 from recon3d.formats.kitti import read_kitti_points
 from recon3d.formats.kitti_text import KittiCalibration, read_kitti_calibration, read_kitti_objects
 from recon3d.pointcloud.boxes.kitti_camera import boxes_from_kitti
-from recon3d.pointcloud.detection.frames import LabelledFrame, renamed
+from recon3d.pointcloud.detection.frames import LabelledFrame, listed_names, renamed
 
 MOUNT_M = 1.73
 IMAGE_SIZE = (1242, 375)
@@ -46,7 +46,7 @@ class KittiFrames:
             InputError: there is none.
         """
         root = folder / "training" if (folder / "training").is_dir() else folder
-        wanted = _listed(folder, split) if split else sorted(one.stem for one in (root / "label_2").glob("*.txt"))
+        wanted = listed_names(folder, split) if split else sorted(one.stem for one in (root / "label_2").glob("*.txt"))
         whole = [one for one in wanted if _scan(root, one) and (root / "calib" / f"{one}.txt").is_file()]
         if not whole or (split and len(whole) < len(wanted)):
             missing = next((one for one in wanted if one not in set(whole)), "*")
@@ -106,10 +106,3 @@ def image_size(root: Path, name: str) -> tuple[int, int]:
 
 def _scan(root: Path, name: str) -> Path | None:
     return next((path for one in _SCANS if (path := root / one / f"{name}.bin").is_file()), None)
-
-
-def _listed(folder: Path, split: str) -> list[str]:
-    path = next((one for one in (Path(split), folder / split) if one.is_file()), None)
-    if path is None:
-        raise InputError("cannot read the list of frames", got=split, expected="a file with a name on each line")
-    return path.read_text().split()

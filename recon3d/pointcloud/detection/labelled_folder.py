@@ -6,6 +6,7 @@ The same JSON is what ``recon3d detect`` writes, so that detections can be corre
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from recon3d.formats.npy_cloud import write_npy
 from recon3d.pointcloud.boxes.types import Boxes3D
 from recon3d.pointcloud.clouds.files import load
 from recon3d.pointcloud.detection.clouds import cloud_rows
-from recon3d.pointcloud.detection.frames import LabelledFrame, renamed
+from recon3d.pointcloud.detection.frames import LabelledFrame, listed_names, renamed
 
 _MAX_JSON = 1 << 28
 _MOUNT = 1.73
@@ -97,7 +98,7 @@ class FolderFrames:
         Raises:
             InputError: there is none.
         """
-        wanted = set((folder / split).read_text().split()) if split else None
+        wanted = set(listed_names(folder, split)) if split else None
         clouds = sorted(path for path in folder.glob("*") if path.suffix.lower() in _SUFFIXES)
         pairs = [(path, path.with_suffix(".json")) for path in clouds]
         pairs = [pair for pair in pairs if pair[1].is_file() and (wanted is None or pair[0].stem in wanted)]
@@ -123,11 +124,13 @@ class FolderFrames:
         about = _about(labels)
         points = cloud_rows(load(cloud))
         try:
-            points[:, 3] /= np.float32(about.get("intensity_max", 1.0))
-            mount = float(about.get("mount_m", _MOUNT))
+            brightest, mount = float(about.get("intensity_max", 1.0)), float(about.get("mount_m", _MOUNT))
             boxes = boxes_from_json(about["boxes"], self.names)
         except (KeyError, TypeError, ValueError) as error:
             raise FormatError(f"{labels} is no file of boxes", got=repr(error), expected="boxes, mount_m") from error
+        if not (math.isfinite(mount) and 0 < brightest < math.inf):
+            raise FormatError(f"{labels} tells of no sensor", got=(mount, brightest), expected="finite numbers above 0")
+        points[:, 3] /= np.float32(brightest)
         return LabelledFrame(points=points, boxes=boxes, mount_m=mount, name=cloud.stem)
 
 

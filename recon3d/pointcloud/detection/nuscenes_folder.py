@@ -17,7 +17,7 @@ from recon3d.formats.kitti import read_kitti_points
 from recon3d.formats.quaternions import rotation_from_quaternion
 from recon3d.pointcloud.boxes.conversions import NuscenesBoxes, boxes_from_nuscenes
 from recon3d.pointcloud.boxes.types import Boxes3D
-from recon3d.pointcloud.detection.frames import LabelledFrame, renamed
+from recon3d.pointcloud.detection.frames import LabelledFrame, listed_names, renamed
 
 INTENSITY_MAX = 255.0
 _CHANNEL = "LIDAR_TOP"
@@ -72,7 +72,7 @@ class NuscenesFrames:
         if not versions:
             raise InputError(f"{folder} is no folder of nuScenes", expected="v1.0-*/sample_data.json")
         tables = {name: _table(versions[-1].parent / f"{name}.json") for name in _TABLES}
-        wanted = set(Path(split).read_text().split()) if split else None
+        wanted = set(listed_names(folder, split)) if split else None
         try:
             annotations: dict[str, list[Row]] = {}
             for row in tables["sample_annotation"].values():
