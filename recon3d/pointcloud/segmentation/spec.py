@@ -15,6 +15,7 @@ CHANNELS: Mapping[str, int] = {"one": 1, "height": 1, "distance": 1, "strength":
 INDOOR_FEATURES: tuple[Feature, ...] = ("one", "height", "colour", "normal")
 OUTDOOR_FEATURES: tuple[Feature, ...] = ("one", "height", "distance", "strength")
 _MOST_CLASSES = 1000
+_HIGHEST_MOUNT_M = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,9 @@ class SegmenterSpec:
         if self.kind not in get_args(Kind) or not set(self.features) <= CHANNELS.keys() or not self.features:
             got = f"{self.kind}, {self.features}"
             raise UsageError("no such segmenter", got=got, expected=f"features of {', '.join(CHANNELS)}")
-        if self.voxel_m <= 0 or (self.max_distance_m is not None and self.max_distance_m <= 0):
-            got = f"voxel_m {self.voxel_m}, max_distance_m {self.max_distance_m}"
+        sizes = (self.voxel_m, 1.0 if self.max_distance_m is None else self.max_distance_m)
+        if not all(0 < one < float("inf") for one in sizes) or not abs(self.mount_m) < _HIGHEST_MOUNT_M:
+            got = f"voxel_m {self.voxel_m}, max_distance_m {self.max_distance_m}, mount_m {self.mount_m}"
             raise UsageError("the sizes of a segmenter are wrong", got=got, expected="above 0")
 
     @property

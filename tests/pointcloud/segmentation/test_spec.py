@@ -33,6 +33,10 @@ def test_channels_are_those_of_the_features() -> None:
         {"kind": "sea"},
         {"voxel_m": 0.0},
         {"max_distance_m": -1.0},
+        {"voxel_m": float("nan")},
+        {"voxel_m": float("inf")},
+        {"max_distance_m": float("nan")},
+        {"mount_m": float("nan")},
     ],
 )
 def test_impossible_descriptions_are_refused(changed: dict[str, object]) -> None:
