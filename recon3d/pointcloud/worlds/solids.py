@@ -135,7 +135,7 @@ class Assembly:
         Args:
             outline: points (x, z) whose convex hull is the outline.
             width: full width at the lowest point.
-            lean: tangent by which both sides lean inwards with height.
+            lean: tangent by which both sides lean inwards with height; negative = outwards.
             chamfer: how much the four upright edges are cut.
             look: see :meth:`_add`.
         """
@@ -151,8 +151,8 @@ class Assembly:
         if chamfer > 0:
             reach = (half[0] + width / 2 - chamfer) / np.sqrt(2)
             planes += [[i / np.sqrt(2), j / np.sqrt(2), 0.0, reach] for i in (-1, 1) for j in (-1, 1)]
-        centre = (middle[0], 0.0, middle[1])
-        self._add(HULL, centre, np.eye(3), (half[0], width / 2, half[1]), np.array(planes), **look)
+        centre, widest = (middle[0], 0.0, middle[1]), width / 2 + max(-2 * lean * half[1], 0.0)
+        self._add(HULL, centre, np.eye(3), (half[0], widest, half[1]), np.array(planes), **look)
 
     def _add(
         self,
