@@ -6,7 +6,7 @@ the published descriptions of CenterPoint and PillarNet and of SST; they are no 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +145,12 @@ class PaddedWindows:
         """Places, the padding included."""
         return sum(one.numel() for one in self.slots)
 
+    def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Windows of one size, as many at once as FlatFormer takes slots."""
+        for slots, filled in zip(self.slots, self.filled, strict=True):
+            step = 4608 // slots.shape[1]
+            yield from zip(torch.split(slots, step), torch.split(filled, step), strict=True)
+
 
 def pad_windows(
     coords: Tensor, batch_size: int, options: EncoderOptions, sizes: Sequence[int], *, shifted: bool
@@ -179,53 +185,50 @@ def pad_windows(
     return PaddedWindows(slots=slots, filled=filled, position=position_embedding(place % window, options))
 
 
-class PaddedAttention(nn.Module):
-    """Attention of the pillars of each window; padding is masked.
+class PaddedWindowLayer(nn.Module):
+    """A layer like FlatFormer's whose attention is that of the pillars of each window; padding is masked.
+
+    Windows pass in chunks that fit the cache, as FlatFormer's groups do.
 
     Args:
-        channels: of a pillar.
-        heads: of the attention.
+        options: width and heads.
         lean: project before padding, which the released code does not do: padding costs attention only.
     """
 
-    def __init__(self, channels: int, heads: int, *, lean: bool) -> None:
+    def __init__(self, options: EncoderOptions, *, lean: bool) -> None:
         super().__init__()
-        self.attn, self.lean = nn.MultiheadAttention(channels, heads, batch_first=True), lean
+        self.inner, self.lean = GroupLayer(options), lean
 
-    def forward(self, x: Tensor, position: Tensor, order: PaddedWindows) -> Tensor:
-        weight, bias = self.attn.in_proj_weight, self.attn.in_proj_bias
-        split = [2 * x.shape[1], x.shape[1]]
-        (qk_weight, v_weight), (qk_bias, v_bias) = torch.split(weight, split), torch.split(bias, split)
+    def forward(self, x: Tensor, order: PaddedWindows) -> Tensor:
+        out, inner = torch.empty_like(x), self.inner
+        for slots, filled in order.chunks():
+            rows, places = slots[filled], filled.flatten().nonzero()[:, 0]
+            there = x.index_select(0, rows)
+            y = inner.norm1(there + self._attended(x, order.position, slots, filled, places))
+            wide = F.gelu(linear(y, inner.fc1.weight, inner.fc1.bias))
+            out.index_copy_(0, rows, inner.norm2(y + linear(wide, inner.fc2.weight, inner.fc2.bias)))
+        return out
 
-        def projected(rows: Tensor, at: Tensor) -> Tensor:
-            there, here = (rows + at).flatten(0, -2), rows.flatten(0, -2)  # as fast a product as ours has
-            both = torch.cat([linear(there, qk_weight, qk_bias), linear(here, v_weight, v_bias)], -1)
-            return both.view(*rows.shape[:-1], -1)
+    def _attended(self, x: Tensor, position: Tensor, slots: Tensor, filled: Tensor, places: Tensor) -> Tensor:
+        attn, every = self.inner.attn.attn, slots.flatten()
+        chosen = every.index_select(0, places) if self.lean else every
+        qkv = self._projected(x.index_select(0, chosen), position.index_select(0, chosen))
+        if self.lean:
+            qkv = qkv.new_zeros(len(every), qkv.shape[1]).index_copy_(0, places, qkv)
+        q, k, v = qkv.view(*slots.shape, 3, attn.num_heads, -1).permute(2, 0, 3, 1, 4)  # [windows, heads, size, dim]
+        mask = filled[:, None, None].expand(-1, 1, slots.shape[1], -1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).reshape(len(every), -1)
+        if self.lean:
+            out = out.index_select(0, places)
+        out = linear(out, attn.out_proj.weight, attn.out_proj.bias)
+        return out if self.lean else out.index_select(0, places)
 
-        flat = projected(x, position) if self.lean else None
-        out = torch.empty_like(x)
-        for slots, filled in zip(order.slots, order.filled, strict=True):
-            if not len(slots):
-                continue
-            qkv = projected(_rows(x, slots), _rows(position, slots)) if flat is None else _rows(flat, slots)
-            found = self._attended(qkv, filled)  # [windows, size, c]
-            if not self.lean:
-                found = self._mixed(found.flatten(0, 1)).view_as(found)
-            out.index_copy_(0, slots[filled], found.flatten(0, 1).index_select(0, filled.flatten().nonzero()[:, 0]))
-        return self._mixed(out) if self.lean else out
-
-    def _mixed(self, rows: Tensor) -> Tensor:
-        return linear(rows, self.attn.out_proj.weight, self.attn.out_proj.bias)
-
-    def _attended(self, qkv: Tensor, filled: Tensor) -> Tensor:
-        windows, size, _ = qkv.shape
-        q, k, v = qkv.view(windows, size, 3, self.attn.num_heads, -1).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=filled[:, None, None].expand(-1, 1, size, -1))
-        return out.transpose(1, 2).reshape(windows, size, -1)
-
-
-def _rows(x: Tensor, slots: Tensor) -> Tensor:
-    return x.index_select(0, slots.flatten()).view(*slots.shape, -1)
+    def _projected(self, rows: Tensor, position: Tensor) -> Tensor:
+        attn, c = self.inner.attn.attn, rows.shape[1]
+        (qk_weight, v_weight), (qk_bias, v_bias) = (
+            torch.split(one, [2 * c, c]) for one in (attn.in_proj_weight, attn.in_proj_bias)
+        )
+        return torch.cat([linear(rows + position, qk_weight, qk_bias), linear(rows, v_weight, v_bias)], 1)
 
 
 class PaddedWindowEncoder(nn.Module):
@@ -234,15 +237,13 @@ class PaddedWindowEncoder(nn.Module):
     Args:
         options: width, heads, window and map; four layers for each of its blocks.
         sizes: of the buckets.
-        lean: see ``PaddedAttention``.
+        lean: see ``PaddedWindowLayer``.
     """
 
     def __init__(self, options: EncoderOptions, sizes: Sequence[int] = SST_SIZES, *, lean: bool = False) -> None:
         super().__init__()
         self.options, self.sizes = options, sizes
-        self.layers = nn.ModuleList([GroupLayer(options) for _ in range(4 * options.blocks)])
-        for layer in self.layers:
-            layer.attn = PaddedAttention(options.channels, options.heads, lean=lean)
+        self.layers = nn.ModuleList([PaddedWindowLayer(options, lean=lean) for _ in range(4 * options.blocks)])
 
     def orders(self, coords: Tensor, batch_size: int) -> Mapping[bool, PaddedWindows]:
         """The windows of the even and of the odd layers."""
@@ -254,6 +255,5 @@ class PaddedWindowEncoder(nn.Module):
     def forward(self, coords: Tensor, features: Tensor, batch_size: int) -> Tensor:
         orders = self.orders(coords, batch_size)
         for number, layer in enumerate(self.layers):
-            order = orders[bool(number % 2)]
-            features = layer(features, order.position, order)
+            features = layer(features, orders[bool(number % 2)])
         return features

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-from jaxtyping import Int64, Integer
+from jaxtyping import Bool, Int64, Integer
 from torch import Tensor
 
 from recon3d.pointcloud.flatformer.options import EncoderOptions
@@ -53,6 +54,11 @@ class LayerOrder:
     slots: Int64[Tensor, " s"]
     back: Int64[Tensor, " n"]
     runs: tuple[tuple[int, int], ...]
+
+    @cached_property
+    def kept(self) -> Bool[Tensor, " s"]:
+        """The slots whose result their pillar takes."""
+        return self.back[self.slots] == torch.arange(len(self.slots), device=self.slots.device)
 
 
 def _sign(k: Tensor) -> Tensor:
