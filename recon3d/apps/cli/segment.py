@@ -198,7 +198,9 @@ def class_groups(words: tuple[str, ...]) -> dict[str, list[str]]:
 def _groups_of_file(path: Path) -> dict[str, list[str]]:
     try:
         found = json.loads(read_capped(path, _MAX_JSON))
-        return {str(name): [str(one) for one in old] for name, old in found.items() if isinstance(old, list)}
-    except (ValueError, AttributeError) as error:
+        if not found or not all(isinstance(old, list) for old in found.values()):
+            raise ValueError("a class without a list of names, or no class")
+        return {str(name): [str(one) for one in old] for name, old in found.items()}
+    except (ValueError, AttributeError, RecursionError) as error:
         expected = '{"seat": ["chair", "sofa"], ...}'
         raise FormatError(f"{path} is no map of classes", got=error, expected=expected) from error

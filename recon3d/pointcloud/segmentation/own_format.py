@@ -112,7 +112,7 @@ def _about(path: Path) -> _Folder:
         maximum = found.get("intensity_max")
         spec = _spec(found, groups, path.parent.name)
         return _Folder(spec=spec, groups=groups, intensity_max=None if maximum is None else float(maximum))
-    except (ValueError, TypeError, KeyError, AttributeError, Recon3DError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, Recon3DError) as error:
         got = f"no {error}" if isinstance(error, KeyError) else error
         raise FormatError(f"{path} is damaged", got=got, expected=f"kind, classes and perhaps {_KEYS[2:]}") from error
 

@@ -154,7 +154,9 @@ def test_a_class_may_have_one_number_or_none(classes: Classes) -> None:
     assert spec.raw_ids == (4, 0)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"kind": "indoor"}', '{"classes": {"a": [1]}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "3", "null", "[" * 5000, '{"kind": "indoor"}', '{"classes": {"a": [1]}}']
+)
 def test_other_texts_are_damaged(tmp_path: Path, text: str) -> None:
     (tmp_path / "classes.json").write_text(text)
     with pytest.raises(FormatError, match="is damaged"):
@@ -162,7 +164,15 @@ def test_other_texts_are_damaged(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"voxel_m": float("nan")}, {"voxel_m": "wide"}, {"mount_m": None}, {"colours": 3}, {"features": 3}]
+    "changed",
+    [
+        {"voxel_m": float("nan")},
+        {"voxel_m": "wide"},
+        {"classes": {"a": [1e999]}},
+        {"mount_m": None},
+        {"colours": 3},
+        {"features": 3},
+    ],
 )
 def test_values_that_make_no_sense_are_damaged(classes: Classes, changed: dict[str, object]) -> None:
     (classes() / "a.ply").touch()
