@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 import torch
 
-from recon3d.core.errors import UsageError
+from recon3d.core.errors import DependencyError, UsageError
 from recon3d.pointcloud.boxes.types import Boxes3D
 from recon3d.pointcloud.detection.clouds import Cloud, SensorCloud, cloud_rows, sensor_cloud
 from recon3d.pointcloud.detection.network import SMALL
@@ -52,14 +52,12 @@ class Detector:
             precision: of matrix products; ``bfloat16`` is faster on new processors and costs a little accuracy.
 
         Raises:
-            UsageError: there is no such name.
+            UsageError: there is no such name, or no such device.
             InputError: the file cannot be read.
             FormatError: it holds no detector.
             DependencyError: the weights are missing from this installation, or CUDA is.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return cls(read_detector(source), torch.device(device), precision)
+        return cls(read_detector(source), _device(device), precision)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -180,6 +178,20 @@ class Detector:
         options = replace(self.options, decode=replace(self.options.decode, score=score))
         boxes = decode_maps(maps, options)[0].to_boxes(self.classes)
         return boxes if self.options.velocity else replace(boxes, velocities=None)
+
+
+def _device(name: str) -> torch.device:
+    here = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda" if here else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
+        raise UsageError("no such device", got=name, expected="auto, cpu, cuda or cuda:0")
+    if kind == "cuda" and not here:
+        raise DependencyError(
+            "CUDA is not available here", got=name, fix="take --device cpu, or install torch for CUDA"
+        )
+    return torch.device(name)
 
 
 def _scores(boxes: Boxes3D) -> np.ndarray:
