@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from small_segmentation import ROOM, STREET, room_rows, stored, street_rows
 from recon3d.apps.cli.segment import class_groups, read_points
 from recon3d.core.errors import FormatError, InputError, ResultError, UsageError
 from recon3d.formats.kitti import write_kitti_points
-from recon3d.formats.kitti_semantic import read_semantic_kitti
+from recon3d.formats.kitti_semantic import read_point_labels, read_semantic_kitti
 from recon3d.formats.npy_cloud import read_npz
 from recon3d.formats.ply import read_ply
 from recon3d.pointcloud.clouds import PointCloud, load, save
@@ -85,6 +86,27 @@ def test_npz_and_label_have_one_row_per_point_of_the_cloud(
     ids, instances = read_semantic_kitti(written(recon3d, room, model, "--write", "label"))
     assert ids.tolist() == labels.ids().tolist() and ids[[4, 17, 40]].tolist() == [0, 0, 0]
     assert not instances.any()
+
+
+def test_lidarseg_has_one_byte_per_point(recon3d: Run, room: Path, model: Path, cloud: PointCloud) -> None:
+    path = written(recon3d, room, model, "--write", "lidarseg")
+    labels = Segmenter.load(model, device="cpu").segment(cloud)
+    assert path.name == "room_lidarseg.bin" and path.stat().st_size == 60
+    assert read_point_labels(path).tolist() == labels.ids().tolist()
+
+
+def test_numbers_that_no_byte_holds_are_refused(recon3d: Run, room: Path, tmp_path: Path) -> None:
+    model = stored(tmp_path / "wide.safetensors", replace(ROOM, raw_ids=(5, 6, 300)))
+    words = ("--model", model, "--quiet", "--out", tmp_path / "o", "--write", "lidarseg")
+    assert recon3d("segment", room, *words).code == 2
+
+
+def test_recordings_need_rerun(
+    recon3d: Run, room: Path, model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    found = recon3d("segment", room, "--model", model, "--quiet", "--out", tmp_path / "o", "--write", "rerun")
+    assert found.code == 5 and "recon3d[rerun]" in found.err
 
 
 def test_a_threshold_and_a_class_map_reach_the_files(recon3d: Run, room: Path, model: Path) -> None:

@@ -15,14 +15,22 @@ from recon3d.apps.cli.output import print_json, print_rows
 from recon3d.core.errors import FormatError, InputError, ResultError, UsageError
 from recon3d.core.files import read_capped, write_json
 from recon3d.core.progress import make_progress
-from recon3d.formats.kitti_semantic import write_semantic_kitti
+from recon3d.formats.kitti_semantic import write_point_labels, write_semantic_kitti
 from recon3d.pointcloud.clouds.files import load, save
 from recon3d.pointcloud.clouds.types import PointCloud
 from recon3d.pointcloud.segmentation import Segmentation, Segmenter
+from recon3d.pointcloud.segmentation.recording import write_segment_recording
 from recon3d.scene import Scene
 
-Output = Literal["json", "ply", "label", "npz"]
-_ENDINGS = {"json": ".json", "ply": "_segments.ply", "label": ".label", "npz": "_segments.npz"}
+Output = Literal["json", "ply", "label", "lidarseg", "npz", "rerun"]
+_ENDINGS = {
+    "json": ".json",
+    "ply": "_segments.ply",
+    "label": ".label",
+    "lidarseg": "_lidarseg.bin",
+    "npz": "_segments.npz",
+    "rerun": ".rrd",
+}
 _MAX_JSON = 1 << 20
 
 
@@ -45,7 +53,7 @@ class Segment(Command):
         format: of the files; empty = as their names tell.
         out: folder for the result files; empty = none are written.
         write: kinds of result files: json (summary), ply (coloured, with label and confidence), label (SemanticKITTI),
-            npz (labels and confidences).
+            lidarseg (nuScenes), npz (labels and confidences), rerun (pip install rerun-sdk).
         device: auto, cpu or cuda.
         quiet: show no progress.
     """
@@ -117,6 +125,10 @@ class Segment(Command):
             write_json(target, about)
         elif kind == "label":
             write_semantic_kitti(target, labels.ids())
+        elif kind == "lidarseg":
+            write_point_labels(target, labels.ids())
+        elif kind == "rerun":
+            write_segment_recording(target, cloud.xyz, labels)
         elif kind == "ply":
             save(target, _coloured(cloud, labels))
         else:

@@ -32,8 +32,8 @@ class Train(Command):
         what: segmenter or detector.
         data: rooms or streets to generate scenes (a detector: streets), or the folder of a data set
             (docs/segmentation.md, docs/detection.md).
-        format: of the folder; auto finds out: ScanNet (as Pointcept prepares it), SemanticKITTI, or a folder of clouds
-            with a classes.json.
+        format: of the folder; auto finds out: ScanNet (as Pointcept prepares it), SemanticKITTI, nuScenes-lidarseg, or
+            a folder of clouds with a classes.json.
         out: folder of the training.
         resume: continue what lies in the folder.
         recipe: full (augmentation, drop path, mixing, Lovasz, averaged weights) or naive.
@@ -143,10 +143,9 @@ class Train(Command):
 
     def segmenter_options(self) -> TrainSegmenterOptions:
         """Return the training that the command line describes."""
-        if self.format == "kitti" or self.format == "nuscenes":
-            raise UsageError(
-                "a segmenter reads no such folder", got=self.format, expected="scannet, semantickitti, folder"
-            )
+        if self.format == "kitti":
+            expected = "scannet, semantickitti, nuscenes, folder"
+            raise UsageError("a segmenter reads no such folder", got=self.format, expected=expected)
         return TrainSegmenterOptions(
             data=self.data,
             format=self.format,

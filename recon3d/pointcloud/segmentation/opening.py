@@ -6,12 +6,18 @@ from pathlib import Path
 
 from recon3d.core.errors import InputError
 from recon3d.pointcloud.segmentation.folders import scannet_scenes, semantic_kitti_scenes
+from recon3d.pointcloud.segmentation.nuscenes_lidarseg import nuscenes_scenes
 from recon3d.pointcloud.segmentation.options import DataFormat, TrainSegmenterOptions
 from recon3d.pointcloud.segmentation.own_format import CLASSES, own_scenes
 from recon3d.pointcloud.segmentation.sources import Scenes, generated_scenes
 
 GENERATED = ("rooms", "streets")
-_FOLDERS = {"scannet": scannet_scenes, "semantickitti": semantic_kitti_scenes, "folder": own_scenes}
+_FOLDERS = {
+    "scannet": scannet_scenes,
+    "semantickitti": semantic_kitti_scenes,
+    "nuscenes": nuscenes_scenes,
+    "folder": own_scenes,
+}
 
 
 def open_scenes(options: TrainSegmenterOptions) -> Scenes:
@@ -39,8 +45,11 @@ def _layout(folder: Path) -> DataFormat:
         return "scannet"
     if (folder / "sequences").is_dir() or (folder / "velodyne").is_dir() or any(folder.glob("*/velodyne")):
         return "semantickitti"
+    if any(folder.glob("v1.0-*/lidarseg.json")):
+        return "nuscenes"
     raise InputError(
         f"the layout of {folder} is not known",
-        expected=f"{CLASSES} (own format), train/NAME/coord.npy (ScanNet), sequences/NN/velodyne (SemanticKITTI)",
+        expected=f"{CLASSES} (own format), train/NAME/coord.npy (ScanNet), sequences/NN/velodyne (SemanticKITTI), "
+        "v1.0-*/lidarseg.json (nuScenes)",
         fix="see docs/segmentation.md, or name it with --format",
     )

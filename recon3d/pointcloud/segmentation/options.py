@@ -9,7 +9,7 @@ from recon3d.core.errors import UsageError
 from recon3d.pointcloud.volt.options import VoltOptions
 
 Recipe = Literal["full", "naive"]
-DataFormat = Literal["auto", "rooms", "streets", "scannet", "semantickitti", "folder"]
+DataFormat = Literal["auto", "rooms", "streets", "scannet", "semantickitti", "nuscenes", "folder"]
 
 
 @dataclass(frozen=True, kw_only=True)
