@@ -11,6 +11,8 @@ from recon3d.pointcloud.worlds import fixtures, furniture
 from recon3d.pointcloud.worlds.materials import FABRIC, PLAIN, TILES, WOOD
 from recon3d.pointcloud.worlds.solids import Assembly, Gathering
 
+Area = tuple[float, float, float, float]  # least and greatest x and y: x, y, x, y
+
 # What stands at the walls of each kind of room (lowest and highest number), and size of the room in metres.
 _KINDS: dict[str, tuple[tuple[float, float], dict[str, tuple[int, int]]]] = {
     "bedroom": ((2.8, 5.0), {"bed": (1, 2), "cabinet": (1, 4), "desk": (0, 1), "other": (1, 3), "sofa": (0, 1),
@@ -63,7 +65,7 @@ class Plan:
     ceiling: bool
     clutter: float
     gathering: Gathering = field(default_factory=Gathering)
-    taken: list[tuple[float, float, float, float]] = field(default_factory=list)
+    taken: list[Area] = field(default_factory=list)
     on_walls: list[tuple[int, float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -153,29 +155,35 @@ class Plan:
         self.on_walls.append((side, along + float(low[0]), along + float(high[0])))
         self.gathering.place(thing, (x, y, 0.0), yaw, instance=True)
         if thing.label == furniture.piece("desk").label:
-            self._seat(x, y, yaw, float(high[1]) + self.rng.uniform(-0.1, 0.35))
+            self._seat(x, y, yaw, float(high[1]) + self.rng.uniform(-0.1, 0.35), self.taken[-1])
         return True
 
-    def _claim(self, x: float, y: float, yaw: float, area: tuple[float, float, float, float]) -> bool:
+    def _claim(self, x: float, y: float, yaw: float, area: Area) -> bool:
         """Return whether an area in the frame of a piece is free, and take it."""
-        c, s = np.cos(yaw), np.sin(yaw)
-        corners = [(x + c * u - s * v, y + s * u + c * v) for u in area[::2] for v in area[1::2]]
-        a, b = np.min(corners, axis=0), np.max(corners, axis=0)
+        place = _rectangle(x, y, yaw, area)
+        if not self._free(place):
+            return False
+        self.taken.append(place)
+        return True
+
+    def _free(self, place: Area, own: Area | None = None) -> bool:
+        """Return whether a rectangle lies in the room and on nothing but ``own``."""
+        a, b = np.array(place[:2]), np.array(place[2:])
         if (a < -0.02).any() or (b > self.size + 0.02).any():
             return False
-        if any(a[0] < r[2] and b[0] > r[0] and a[1] < r[3] and b[1] > r[1] for r in self.taken):
-            return False
-        self.taken.append((float(a[0]), float(a[1]), float(b[0]), float(b[1])))
-        return True
+        others = (r for r in self.taken if r != own)
+        return not any(a[0] < r[2] and b[0] > r[0] and a[1] < r[3] and b[1] > r[1] for r in others)
 
-    def _seat(self, x: float, y: float, yaw: float, away: float) -> None:
-        """Place a chair before a piece, facing it."""
+    def _seat(self, x: float, y: float, yaw: float, away: float, own: Area) -> None:
+        """Place a chair before a piece, which takes the area ``own``, facing it."""
         rng = self.rng
         x, y = x - np.sin(yaw) * (away + 0.45), y + np.cos(yaw) * (away + 0.45)
         turn = yaw + np.pi + rng.normal(0, 0.35)
         if 0.4 < x < self.size[0] - 0.4 and 0.4 < y < self.size[1] - 0.4:
-            self.gathering.place(furniture.chair(rng), (x, y, 0), turn, instance=True)
-            self.taken.append((x - 0.35, y - 0.35, x + 0.35, y + 0.35))
+            chair = furniture.chair(rng)
+            if self._free((x - 0.25, y - 0.25, x + 0.25, y + 0.25), own):
+                self.gathering.place(chair, (x, y, 0), turn, instance=True)
+                self.taken.append((x - 0.35, y - 0.35, x + 0.35, y + 0.35))
 
     def _middle(self) -> None:
         """Place tables with chairs around them, away from the walls."""
@@ -195,15 +203,16 @@ class Plan:
                     break
 
     def _round(self, x: float, y: float, yaw: float, low: np.ndarray, high: np.ndarray) -> None:
+        own = self.taken[-1]
         for place in np.arange(low[0] + 0.35, high[0] - 0.2, 0.7):
             c, s = np.cos(yaw), np.sin(yaw)
             for front in (high[1] - 0.25, None):
                 if self.rng.random() < 0.8 * min(self.clutter, 1.2):
                     px, py = x + c * place, y + s * place
                     if front is None:
-                        self._seat(px, py, yaw + np.pi, -float(low[1]) - 0.25 + self.rng.uniform(0, 0.3))
+                        self._seat(px, py, yaw + np.pi, -float(low[1]) - 0.25 + self.rng.uniform(0, 0.3), own)
                     else:
-                        self._seat(px, py, yaw, float(front) + self.rng.uniform(0, 0.3))
+                        self._seat(px, py, yaw, float(front) + self.rng.uniform(0, 0.3), own)
 
     def _floor_things(self) -> None:
         """Scatter chairs and things of no class."""
@@ -218,5 +227,23 @@ class Plan:
                 thing = _MAKERS[name](rng)
             low, high = thing.extent()
             x, y = rng.uniform(0.1, 0.9, 2) * self.size
-            if self._claim(x, y, 0.0, (float(low[0]), float(low[1]), float(high[0]), float(high[1]))):
-                self.gathering.place(thing, (x, y, 0), rng.uniform(0, 2 * np.pi), instance=name != "box")
+            area = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+            if self._claim(x, y, 0.0, area):
+                yaw = self._turned(x, y, rng.uniform(0, 2 * np.pi), area)
+                self.gathering.place(thing, (x, y, 0), yaw, instance=name != "box")
+
+    def _turned(self, x: float, y: float, yaw: float, area: Area) -> float:
+        """Return the angle where the piece that was just placed at angle 0 can have it, else 0."""
+        place = _rectangle(x, y, yaw, area)
+        if not self._free(place, self.taken[-1]):
+            return 0.0
+        self.taken[-1] = place
+        return yaw
+
+
+def _rectangle(x: float, y: float, yaw: float, area: Area) -> Area:
+    """Return the rectangle along the walls that holds an area in the frame of a piece."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    corners = [(x + c * u - s * v, y + s * u + c * v) for u in area[::2] for v in area[1::2]]
+    a, b = np.min(corners, axis=0), np.max(corners, axis=0)
+    return float(a[0]), float(a[1]), float(b[0]), float(b[1])

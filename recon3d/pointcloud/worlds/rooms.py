@@ -45,8 +45,11 @@ class RoomOptions:
         if min(self.n_points, self.n_views) < 1:
             got = f"{self.n_points} points, {self.n_views} views"
             raise UsageError("a room needs points and views", got=got, expected="at least one of each")
-        if self.voxel_m <= 0:
+        if not 0 < self.voxel_m < np.inf:
             raise UsageError("the voxels of a room have no size", got=self.voxel_m, expected="positive metres")
+        for name, value in {"noise_m": self.noise_m, "clutter": self.clutter}.items():
+            if not 0 <= value < np.inf:
+                raise UsageError(f"{name} of a room is no amount", got=value, expected="0 or more")
 
 
 def generate_room(seed: int, options: RoomOptions | None = None) -> PointCloud:

@@ -57,8 +57,20 @@ class StreetOptions:
             raise UsageError(
                 "the sector of the LiDAR is out of range", got=self.sector_deg, expected="in (0, 360] degrees"
             )
-        if not 0 < self.mount_m[0] <= self.mount_m[1]:
+        if not 0 < self.mount_m[0] <= self.mount_m[1] < np.inf:
             raise UsageError("the height of the LiDAR is no range", got=self.mount_m, expected="two rising metres")
+        if self.azimuth_step_deg is not None and not 0 < self.azimuth_step_deg <= 90:
+            got, expected = self.azimuth_step_deg, "in (0, 90] degrees"
+            raise UsageError("the azimuth step of the LiDAR is out of range", got=got, expected=expected)
+        self._check_amounts()
+
+    def _check_amounts(self) -> None:
+        if not 0 <= self.min_range_m < self.max_range_m:
+            got = f"{self.min_range_m} to {self.max_range_m} m"
+            raise UsageError("the ranges of the LiDAR do not rise", got=got, expected="min_range_m below max_range_m")
+        for name, value in {"density": self.density, "gain": self.gain or 0.0}.items():
+            if not 0 <= value < np.inf:
+                raise UsageError(f"the {name} of a street is no factor", got=value, expected="0 or more")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
