@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Int64
 
-from recon3d.core.errors import ShapeError
+from recon3d.core.errors import InputError, ShapeError
 from recon3d.pointcloud.metrics.instance_matching import ClassScene, Ranking, rank
 
 
@@ -26,6 +26,7 @@ class InstanceScene:
 
     Raises:
         ShapeError: different numbers of masks or points.
+        InputError: a score is not finite.
     """
 
     masks: Bool[np.ndarray, "m n"]
@@ -42,6 +43,8 @@ class InstanceScene:
                 raise ShapeError(
                     f"InstanceScene.{name} has the wrong shape", got=getattr(self, name).shape, expected=shape
                 )
+        if not np.isfinite(self.scores).all():
+            raise InputError("a score of a mask is not finite", got=f"mask {int(np.argmin(np.isfinite(self.scores)))}")
 
 
 @dataclass(frozen=True, kw_only=True)

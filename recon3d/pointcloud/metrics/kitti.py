@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -9,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from recon3d.core.errors import UsageError
+from recon3d.core.errors import InputError, UsageError
 from recon3d.formats.kitti_text import KittiObject
 from recon3d.pointcloud.boxes.kitti_camera import rows_from_kitti
 from recon3d.pointcloud.boxes.overlap import rotated_iou_3d, rotated_iou_bev
@@ -109,11 +110,14 @@ def kitti_metrics(
 
     Raises:
         UsageError: other numbers of frames, or a detection without score.
+        InputError: a score or a box is not finite.
     """
     if len(truths) != len(detections):
         raise UsageError("there must be detections for each frame", got=len(detections), expected=len(truths))
     if any(one.score is None for lines in detections for one in lines):
         raise UsageError("a detection has no score", expected="16 words in each line of a result file")
+    if not all(math.isfinite(one.score or 0.0) for lines in detections for one in lines):
+        raise InputError("the score of a detection is not finite", expected="numbers in the 16th word of each line")
     frames = [_frame(_Objects.of(there), _Objects.of(found)) for there, found in zip(truths, detections, strict=True)]
     scores: dict[str, float] = {}
     for name, least in least_overlaps.items():
