@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Shaped, UInt8
 
-from recon3d.core.errors import FormatError
+from recon3d.core.errors import FormatError, UsageError
 from recon3d.formats.pcd_colour import pack_rgb, unpack_rgb
 from recon3d.formats.pointcloud2 import PointCloud2, pointcloud2_arrays, pointcloud2_message, stamp_seconds
 from recon3d.pointcloud.clouds.types import PointCloud
@@ -104,7 +104,13 @@ def fields_from_cloud(cloud: PointCloud, *, packed_rgb: bool = False) -> Fields:
     Args:
         cloud: any.
         packed_rgb: whether colours are one column ``rgb`` of packed floats, as PCD and ROS have it, or three of bytes.
+
+    Raises:
+        UsageError: an attribute has the name of a coordinate.
     """
+    if clash := sorted(set(_AXES) & set(cloud.attributes)):
+        fix = "give the attribute another name"
+        raise UsageError("an attribute has the name of a coordinate", got=", ".join(clash), fix=fix)
     fields: Fields = dict(zip(_AXES, stored_positions(cloud).T, strict=True))
     for name, values in cloud.attributes.items():
         if name == "rgb" and packed_rgb:
