@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from small_detection import frame_of, some_frames, tiny_options
 
 from recon3d.formats.kitti import write_kitti_points
 from recon3d.formats.kitti_text import KittiCalibration, read_kitti_objects, write_kitti_calibration
+from recon3d.formats.npy_cloud import write_npy
 from recon3d.formats.ply import read_ply
 from recon3d.pointcloud.detection import SensorOptions, network, write_detector, write_labelled_frame
 from recon3d.pointcloud.flatformer import PillarDetector
@@ -81,6 +83,103 @@ def test_the_height_of_the_sensor(recon3d: Run, model: Path, tmp_path: Path) -> 
     assert recon3d(*words, "--mount", "auto").json["clouds"][0]["mount_m"] == pytest.approx(2.73, abs=0.05)
     assert recon3d(*words, "--mount", "2.7").json["clouds"][0]["warnings"] == []
     assert recon3d(*words, "--mount", "high").code == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "file"), [("json", "scan.json"), ("ply", "scan_boxes.ply"), ("nuscenes", "results_nuscenes.json")]
+)
+def test_each_kind_of_file_by_itself(
+    recon3d: Run, model: Path, cloud: Path, tmp_path: Path, kind: str, file: str
+) -> None:
+    out = tmp_path / "out"
+    found = recon3d("detect", cloud, "--model", model, "--out", out, "--write", kind, "--quiet")
+    assert found.code == 0, found.err
+    assert [one.name for one in out.iterdir()] == [file]
+
+
+def test_kitti_files_of_many_frames_take_a_folder_of_calibrations(recon3d: Run, model: Path, tmp_path: Path) -> None:
+    matrices = {"P2": np.array([[700.0, 0, 600, 0], [0, 700, 180, 0], [0, 0, 1, 0]]), "R0_rect": np.eye(3)}
+    matrices["Tr_velo_to_cam"] = np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0]])
+    (tmp_path / "calib").mkdir()
+    for name in ("a", "b"):
+        write_kitti_points(tmp_path / f"{name}.bin", FRAME.points)
+        write_kitti_calibration(tmp_path / "calib" / f"{name}.txt", KittiCalibration(matrices))
+    words = ("--write", "kitti", "--calibration", tmp_path / "calib", "--out", tmp_path / "out", "--quiet")
+    clouds = (tmp_path / "a.bin", tmp_path / "b.bin")
+    assert recon3d("detect", *clouds, "--model", model, "--score", "0.08", *words).code == 0
+    first, second = (read_kitti_objects(tmp_path / "out" / f"{name}.txt") for name in ("a", "b"))
+    assert len(first) > 0 and first == second
+    (tmp_path / "calib" / "b.txt").unlink()
+    missing = recon3d("detect", *clouds, "--model", model, *words)
+    assert missing.code == 3 and "b.txt" in missing.err and "Traceback" not in missing.err
+
+
+def test_a_recording_for_rerun_is_an_extra(
+    recon3d: Run, model: Path, cloud: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    found = recon3d("detect", cloud, "--model", model, "--out", tmp_path / "out", "--write", "rerun", "--quiet")
+    assert found.code != 0 and "recon3d[rerun]" in found.err and "Traceback" not in found.err
+
+
+def test_nothing_is_written_without_a_folder(recon3d: Run, model: Path, cloud: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    assert recon3d("detect", cloud, "--model", model, "--write", "ply", "--quiet").code == 0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_several_clouds_are_shown_one_after_another(recon3d: Run, model: Path, tmp_path: Path) -> None:
+    for name, points in (("a", FRAME.points), ("b", FRAME.points[:0]), ("c", FRAME.points[:1])):
+        write_npy(tmp_path / f"{name}.npy", points)
+    clouds = [tmp_path / f"{name}.npy" for name in "abc"]
+    found = recon3d("detect", *clouds, "--model", model, "--json", "--quiet").json["clouds"]
+    assert [one["points"] for one in found] == [len(FRAME.points), 0, 1]
+    assert [Path(one["cloud"]).name for one in found] == ["a.npy", "b.npy", "c.npy"]
+    assert found[1]["boxes"] == [] and found[1]["warnings"] == []
+
+
+def test_a_higher_score_and_fewer_classes_say_less(recon3d: Run, model: Path, cloud: Path) -> None:
+    def boxes(*words: str) -> list[dict[str, object]]:
+        found = recon3d("detect", cloud, "--model", model, "--json", "--quiet", *words)
+        shown: list[dict[str, object]] = found.json["clouds"][0]["boxes"]
+        return shown
+
+    everything = boxes("--score", "0.0")
+    assert len(boxes("--score", "0.9")) < len(everything)
+    people = boxes("--score", "0.0", "--classes", "pedestrian")
+    assert 0 < len(people) < len(everything) and {one["class"] for one in people} == {"pedestrian"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--score", "1.5"),
+        ("--score", "high"),
+        ("--mount", "tall"),
+        ("--device", "fpga"),
+        ("--write", "pdf"),
+        ("--precision", "int4"),
+        ("--classes", "tram", "car"),
+        ("--unknown",),
+    ],
+)
+def test_each_wrong_word_gets_one_answer(recon3d: Run, model: Path, cloud: Path, words: tuple[str, ...]) -> None:
+    found = recon3d("detect", cloud, "--model", model, "--quiet", *words)
+    assert found.code == 2 and "Traceback" not in found.err and found.err.strip()
+    assert words[0].lstrip("-") in found.err or words[-1] in found.err or words[1] in found.err
+
+
+def test_damaged_clouds_and_models_are_one_message(recon3d: Run, model: Path, cloud: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.bin").write_bytes(cloud.read_bytes()[:-3])
+    (tmp_path / "cut.safetensors").write_bytes(model.read_bytes()[:200])
+    for words in (
+        (tmp_path / "cut.bin", "--model", model),
+        (cloud, "--model", tmp_path / "cut.safetensors"),
+        (cloud, "--model", tmp_path / "none.safetensors"),
+    ):
+        found = recon3d("detect", *words, "--quiet")
+        assert found.code in (2, 3) and "Traceback" not in found.err
+        assert len(found.err.strip().splitlines()) <= 4  # one message, wrapped at most
 
 
 def test_wrong_words_are_answered(recon3d: Run, model: Path, cloud: Path, tmp_path: Path) -> None:
