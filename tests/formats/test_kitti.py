@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from recon3d.core.errors import FormatError, UsageError
 from recon3d.formats.kitti import parse_kitti_points, read_kitti_points, write_kitti_points
@@ -192,3 +195,71 @@ def test_damaged_objects(old: bytes, new: bytes, text: str) -> None:
 def test_kinds_are_one_word(tmp_path: Path, kind: str) -> None:
     with pytest.raises(UsageError, match="one word"):
         write_kitti_objects(tmp_path / "a.txt", [replace(OBJECT, kind=kind)])
+
+
+NUMBERS = st.floats(-1e4, 1e4)
+
+
+@settings(max_examples=40)
+@given(
+    st.sampled_from(["Car", "Van", "Person_sitting", "DontCare"]),
+    st.integers(-1, 3),
+    st.tuples(*[NUMBERS] * 13),
+    st.none() | st.floats(-10, 10),
+)
+def test_any_object_comes_back(kind: str, occluded: int, numbers: tuple[float, ...], score: float | None) -> None:
+    here = KittiObject(
+        kind=kind,
+        truncated=numbers[0],
+        occluded=occluded,
+        alpha=numbers[1],
+        box_2d=numbers[2:6],  # type: ignore[arg-type]
+        size_hwl=numbers[6:9],  # type: ignore[arg-type]
+        location=numbers[9:12],  # type: ignore[arg-type]
+        rotation_y=numbers[12],
+        score=score,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        write_kitti_objects(Path(folder) / "a.txt", [here, here])
+        assert read_kitti_objects(Path(folder) / "a.txt") == [here, here]
+
+
+def test_words_of_a_line_are_in_the_order_of_the_benchmark() -> None:
+    (one,) = parse_kitti_objects(LINE + b" 0.75")
+    assert (one.kind, one.truncated, one.occluded, one.alpha) == ("Car", 0.0, 0, -1.57)
+    assert one.box_2d == (614.24, 181.78, 727.31, 284.77) and one.size_hwl == (1.57, 1.73, 4.15)
+    assert one.location == (1.0, 1.75, 13.22) and (one.rotation_y, one.score) == (-1.62, 0.75)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 999))
+def test_projection_is_that_of_the_matrices(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    made = calibration()
+    made.matrices["R0_rect"][:] = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    made.matrices["Tr_velo_to_cam"][:, 3] = rng.normal(size=3)
+    point = rng.normal(0, 5, 3) + np.array([20, 0, 0])
+    rectified = made.matrices["R0_rect"] @ (made.matrices["Tr_velo_to_cam"] @ [*point, 1])
+    u, v, w = made.matrices["P2"] @ [*rectified, 1]
+    pixels, depth = made.project(point[None])
+    np.testing.assert_allclose(pixels[0], (u / w, v / w))
+    np.testing.assert_allclose(depth, w)
+    np.testing.assert_allclose((made.cam_from_velo @ [*point, 1])[:3], rectified)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 999), st.integers(3, 8), st.integers(0, 30))
+def test_scans_are_rows_of_little_endian_floats(seed: int, n_columns: int, n: int) -> None:
+    rows = np.random.default_rng(seed).normal(size=(n, n_columns)).astype(np.float32)
+    data = b"".join(struct.pack(f"<{n_columns}f", *row) for row in rows.tolist())
+    back = parse_kitti_points(data, n_columns)
+    assert back.dtype == np.float32 and back.tobytes() == rows.tobytes()
+
+
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.integers(0, 65_535), st.integers(0, 65_535)), max_size=20))
+def test_labels_are_the_lower_and_instances_the_upper_half_of_a_word(pairs: list[tuple[int, int]]) -> None:
+    data = b"".join(struct.pack("<HH", label, instance) for label, instance in pairs)
+    labels, instances = parse_semantic_kitti(data)
+    assert labels.tolist() == [label for label, _ in pairs]
+    assert instances.tolist() == [instance for _, instance in pairs]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import struct
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from recon3d.core.errors import FormatError, UsageError
 from recon3d.formats.las import parse_las, read_las, write_las
@@ -246,3 +248,54 @@ def test_impossible_compressed_files(tmp_path: Path) -> None:
     ]:
         with pytest.raises(FormatError, match=text):
             parse_las(changed)
+
+
+@pytest.mark.parametrize("point_format", [0, 3, 6, 7])
+def test_coordinates_are_whole_steps_from_the_offset_of_the_header(tmp_path: Path, point_format: int) -> None:
+    """Read by the specification: the offset of the points at byte 96, the record length at 105, scales from 131."""
+    data = written(tmp_path, point_format=point_format)
+    start, record = struct.unpack_from("<I", data, POINTS_AT)[0], struct.unpack_from("<H", data, RECORD)[0]
+    scales, offsets = struct.unpack_from("<3d", data, SCALE), struct.unpack_from("<3d", data, SCALE + 24)
+    assert data[:4] == b"LASF" and data[FORMAT] == point_format
+    assert len(data) == start + 7 * record
+    for row, point in enumerate(points()):
+        steps = struct.unpack_from("<3i", data, start + row * record)
+        np.testing.assert_allclose(np.array(steps) * scales + offsets, point, atol=1e-9)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 999), st.sampled_from([1e-4, 0.001, 0.01, 0.5]), st.floats(-1e6, 1e6), st.integers(0, 30))
+def test_positions_are_rounded_to_the_scale(seed: int, scale: float, far: float, n: int) -> None:
+    xyz = np.random.default_rng(seed).normal(0, 50, (n, 3)) + far
+    with tempfile.TemporaryDirectory() as folder:
+        write_las(Path(folder) / "a.las", xyz, scale=scale)
+        back = read_las(Path(folder) / "a.las").xyz
+    assert back.shape == xyz.shape and np.abs(back - xyz).max(initial=0) <= 0.5 * scale + 1e-9
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 999), st.integers(0, N_FORMATS - 1), st.integers(1, 20))
+def test_dimensions_come_back_in_every_format(seed: int, point_format: int, n: int) -> None:
+    names = set(dimension_names(point_format)) & {"intensity", "point_source_id", "user_data"}
+    rng = np.random.default_rng(seed)
+    here = {name: rng.integers(0, 256 if name == "user_data" else 65_536, n) for name in sorted(names)}
+    with tempfile.TemporaryDirectory() as folder:
+        write_las(Path(folder) / "a.las", np.zeros((n, 3)), here, point_format=point_format)
+        back = read_las(Path(folder) / "a.las")
+    assert names
+    for name, numbers in here.items():
+        np.testing.assert_array_equal(back.dimension(name), numbers)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_cut_off_file_names_itself(tmp_path: Path, share: float) -> None:
+    data = written(tmp_path)
+    with pytest.raises(FormatError, match=r"scan\.las"):
+        parse_las(data[: int(share * len(data))], "scan.las")
+
+
+def test_the_bounds_of_the_header_hold_all_points(tmp_path: Path) -> None:
+    data = written(tmp_path)
+    bounds = np.array(struct.unpack_from("<6d", data, SCALE + 48)).reshape(3, 2)  # greatest, least
+    np.testing.assert_allclose(bounds[:, 0], points().max(0), atol=1e-3)
+    np.testing.assert_allclose(bounds[:, 1], points().min(0), atol=1e-3)

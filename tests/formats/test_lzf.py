@@ -82,3 +82,54 @@ def test_damaged_streams(packed: bytes, n_bytes: int) -> None:
 def test_no_memory_is_taken_for_an_impossible_length() -> None:
     with pytest.raises(FormatError, match="cannot pack so much"):
         lzf_expand(b"\x02abc", 1 << 50)
+
+
+def by_the_book(packed: bytes) -> bytes:
+    """The format in plain Python: runs of literals, and copies of three bytes or more from what came before."""
+    out, at = bytearray(), 0
+    while at < len(packed):
+        control, at = packed[at], at + 1
+        if control < 32:
+            out += packed[at : at + control + 1]
+            at += control + 1
+            continue
+        length = control >> 5
+        if length == 7:
+            length, at = length + packed[at], at + 1
+        start = len(out) - ((control & 31) << 8) - packed[at] - 1
+        at += 1
+        for step in range(length + 2):
+            out.append(out[start + step])
+    return bytes(out)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=9), st.integers(1, 90)), max_size=8))
+def test_what_is_packed_is_read_by_another_reader(parts: list[tuple[bytes, int]]) -> None:
+    data = b"".join(part * times for part, times in parts)
+    assert by_the_book(lzf_pack(data)) == data
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 999), st.integers(1, 4), st.integers(0, 9000))
+def test_columns_of_a_cloud_come_back(seed: int, kinds: int, n: int) -> None:
+    """Few different values, as labels and rings have them: long and far matches."""
+    data = np.random.default_rng(seed).integers(0, kinds, n).astype(np.float32).tobytes()
+    packed = lzf_pack(data)
+    assert lzf_expand(packed, len(data)) == data == by_the_book(packed)
+    assert n < 100 or len(packed) < 0.6 * len(data)
+
+
+@settings(max_examples=40)
+@given(st.binary(min_size=1, max_size=200), st.integers(1, 50))
+def test_another_length_is_damage(data: bytes, more: int) -> None:
+    packed = lzf_pack(data)
+    for wrong in (len(data) + more, max(len(data) - more, 0)):
+        with pytest.raises(FormatError):
+            lzf_expand(packed, wrong)
+
+
+@pytest.mark.parametrize("length", [3, 8, 9, 10, 263, 264, 265, 528, 529])
+def test_lengths_around_the_forms_of_a_match(length: int) -> None:
+    data = b"xyz" + b"a" * length + b"end"
+    assert by_the_book(lzf_pack(data)) == data == lzf_expand(lzf_pack(data), len(data))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from recon3d.core.errors import FormatError, InputError, UsageError
 from recon3d.formats.npy_cloud import parse_npy, parse_npz, read_npy, read_npz, write_npy, write_npz
@@ -145,3 +146,44 @@ def test_files_longer_than_allowed(tmp_path: Path) -> None:
     write_npy(tmp_path / "a.npy", ARRAYS[0])
     with pytest.raises(InputError):
         read_npy(tmp_path / "a.npy", max_bytes=20)
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(0, 999),
+    st.sampled_from(["<f4", ">f8", "<i2", "u1", "?", "<u8", "<f2"]),
+    st.lists(st.integers(0, 4), max_size=3),
+    st.booleans(),
+)
+def test_arrays_of_any_kind_come_back(seed: int, kind: str, shape: list[int], in_columns: bool) -> None:
+    drawn = np.random.default_rng(seed).integers(0, 2, shape).astype(kind)
+    array = np.asfortranarray(drawn) if in_columns else drawn
+    back = parse_npy(npy(array))
+    assert back.dtype == array.dtype and back.shape == array.shape
+    np.testing.assert_array_equal(back, array)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.integers(0, 255))
+def test_a_changed_byte_gives_an_array_or_an_error(place: int, value: int) -> None:
+    data = bytearray(npy(ARRAYS[0]))
+    data[place % len(data)] = value
+    try:
+        array = parse_npy(bytes(data), "scan")
+    except FormatError as error:
+        assert "scan" in str(error)
+    else:
+        assert array.nbytes == 96
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 10_000), st.integers(0, 255))
+def test_a_changed_byte_of_an_archive_gives_arrays_or_an_error(place: int, value: int) -> None:
+    data = bytearray(archive({"a.npy": npy(ARRAYS[0]), "b.npy": npy(ARRAYS[2])}))
+    data[place % len(data)] = value
+    try:
+        arrays = parse_npz(bytes(data), "scan")
+    except FormatError as error:
+        assert "scan" in str(error)
+    else:
+        assert sum(array.nbytes for array in arrays.values()) <= 96 + 8

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import struct
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from recon3d.core.errors import FormatError, InputError, UsageError
+from recon3d.formats.lzf import lzf_expand
 from recon3d.formats.pcd import ENCODINGS, parse_pcd, read_pcd, write_pcd
 from recon3d.formats.pcd_colour import pack_rgb, unpack_rgb
 from recon3d.formats.pcd_header import KINDS
@@ -173,3 +177,68 @@ def test_colours_are_packed_as_in_the_point_cloud_library() -> None:
         np.testing.assert_array_equal(unpack_rgb(form), rgb)
     with pytest.raises(UsageError, match="four bytes"):
         unpack_rgb(np.zeros(2, np.uint8))
+
+
+CODES = st.sampled_from(KINDS)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 999), st.lists(st.tuples(CODES, st.integers(1, 3)), min_size=1, max_size=5), st.integers(0, 20))
+def test_tables_of_any_types_come_back(seed: int, columns: list[tuple[str, int]], n: int) -> None:
+    rng = np.random.default_rng(seed)
+    here = {}
+    for number, (code, count) in enumerate(columns):
+        drawn = rng.integers(0, 256, (n, count * int(code[1])), dtype=np.uint8).view(f"<{code}")
+        plain = np.nan_to_num(drawn, nan=0.0) if code[0] == "f" else drawn
+        here[f"f{number}"] = plain.reshape(n, count) if count > 1 else plain.reshape(n)
+    with tempfile.TemporaryDirectory() as folder:
+        for encoding in ENCODINGS:
+            write_pcd(Path(folder) / "a.pcd", here, encoding=encoding)
+            back = read_pcd(Path(folder) / "a.pcd").fields
+            for name, values in here.items():
+                assert back[name].shape == values.shape and back[name].dtype == values.dtype
+                np.testing.assert_array_equal(back[name], values)
+
+
+def test_binary_records_are_packed_one_after_the_other(tmp_path: Path) -> None:
+    here = {"x": np.array([1.5, 2.5], np.float32), "ring": np.array([7, 8], np.uint16), "t": np.array([0.25, 0.5])}
+    write_pcd(tmp_path / "a.pcd", here, encoding="binary")
+    data = (tmp_path / "a.pcd").read_bytes()
+    assert data.endswith(b"DATA binary\n" + struct.pack("<fHdfHd", 1.5, 7, 0.25, 2.5, 8, 0.5))
+
+
+def test_compressed_bodies_are_columns_behind_two_sizes(tmp_path: Path) -> None:
+    here = {"x": np.array([1.5, 2.5], np.float32), "ring": np.array([7, 8], np.uint16)}
+    write_pcd(tmp_path / "a.pcd", here)
+    body = (tmp_path / "a.pcd").read_bytes().split(b"DATA binary_compressed\n")[1]
+    packed, expanded = struct.unpack_from("<II", body)
+    assert packed == len(body) - 8 and expanded == 12
+    assert lzf_expand(body[8:], 12) == struct.pack("<ffHH", 1.5, 2.5, 7, 8)
+
+
+def test_a_header_names_its_fields_in_order(tmp_path: Path) -> None:
+    write_pcd(tmp_path / "a.pcd", fields(6), encoding="ascii", height=2)
+    lines = (tmp_path / "a.pcd").read_text().splitlines()
+    table = {line.split()[0]: line.split()[1:] for line in lines[1:11]}
+    assert table["FIELDS"] == list(fields()) and table["WIDTH"] == ["3"] and table["HEIGHT"] == ["2"]
+    assert table["SIZE"] == [str(values.dtype.itemsize) for values in fields().values()]
+    assert table["TYPE"] == [values.dtype.kind.upper() for values in fields().values()]
+    assert table["COUNT"] == ["1"] * (len(fields()) - 1) + ["5"] and table["POINTS"] == ["6"]
+    assert len(lines) == 11 + 6 and len(lines[-1].split()) == sum(map(int, table["COUNT"]))
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("gap", [b" ", b"  ", b"\t"])
+def test_white_space_of_other_systems(ending: bytes, gap: bytes) -> None:
+    data = (HEAD + BODY).replace(b" ", gap).replace(b"\n", ending)
+    back = parse_pcd(data)
+    np.testing.assert_array_equal(np.stack([back.fields[axis] for axis in "xyz"], 1), [[1, 2, 3], [4, 5, np.nan]])
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 2**24 - 1))
+def test_every_colour_comes_back(word: int) -> None:
+    rgb = np.array([[word >> 16, word >> 8 & 255, word & 255]], np.uint8)
+    packed = pack_rgb(rgb)
+    assert np.array_equal(unpack_rgb(packed), rgb)
+    assert np.array_equal(unpack_rgb(packed.view(np.float32)), rgb)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from recon3d.core.errors import FormatError, UsageError
 from recon3d.formats.pointcloud2 import (
@@ -200,3 +201,33 @@ def test_other_bytes() -> None:
         parse_pointcloud2(b"\0\1\0\0" + bytes(8) + b"\xff\xff\0\0" + bytes(100))
     with pytest.raises(FormatError, match="impossible number of fields"):
         parse_pointcloud2(b"\0\1\0\0" + bytes(8) + b"\1\0\0\0\0" + bytes(3 + 8) + b"\xff\0\0\0" + bytes(100))
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 999), st.lists(st.sampled_from(KINDS), max_size=5), st.integers(0, 20))
+def test_messages_of_any_columns_come_back_through_both_encodings(seed: int, kinds: list[str], n: int) -> None:
+    rng = np.random.default_rng(seed)
+    here = {axis: rng.normal(size=n).astype(np.float32) for axis in "xyz"}
+    here |= {f"f{number}": rng.integers(0, 100, n).astype(kind) for number, kind in enumerate(kinds)}
+    made = pointcloud2_message(here, frame_id="lidar", stamp_ns=1_500_000_001)
+    for encoding in ("cdr", "ros1"):
+        again = parse_pointcloud2(pointcloud2_bytes(made, encoding), encoding)
+        assert again.header.frame_id == "lidar" and stamp_seconds(again) == pytest.approx(1.500000001)
+        back = pointcloud2_arrays(again)
+        assert list(back) == list(here)
+        for name, values in here.items():
+            assert back[name].dtype == values.dtype
+            np.testing.assert_array_equal(back[name], values)
+
+
+@settings(max_examples=40)
+@given(st.integers(0, 10_000), st.integers(0, 255), st.sampled_from(["cdr", "ros1"]))
+def test_a_changed_byte_gives_a_message_or_an_error(place: int, value: int, encoding: str) -> None:
+    data = bytearray(pointcloud2_bytes(pointcloud2_message(fields()), encoding))
+    data[place % len(data)] = value
+    try:
+        arrays = pointcloud2_arrays(parse_pointcloud2(bytes(data), encoding, "scan"))
+    except FormatError as error:
+        assert str(error)
+    else:
+        assert len({len(values) for values in arrays.values()}) <= 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies as st
 
 from recon3d.core.errors import ShapeError
 from recon3d.formats.range_image import RangeImage, range_image_points
@@ -101,3 +102,60 @@ def test_roll_and_pitch_turn_about_x_and_y() -> None:
 def test_parts_that_do_not_fit(changes: dict[str, object], text: str) -> None:
     with pytest.raises(ShapeError, match=text):
         image(**changes)
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 999), st.floats(-3, 3), st.integers(1, 6), st.integers(3, 20))
+def test_points_are_seen_at_their_pixel(seed: int, yaw: float, height: int, width: int) -> None:
+    """Back into the frame of the sensor, the angles of a point tell its row and its column."""
+    rng = np.random.default_rng(seed)
+    made = pixels(height, width)
+    made[..., 0] = rng.uniform(-2, 60, (height, width))
+    listed = np.sort(rng.uniform(-0.4, 0.1, height)) if height != 2 else np.array([-0.3, 0.1])
+    pose = lidar(rng.uniform(0, 3), yaw)
+    pose[:2, 3] = rng.normal(0, 2, 2)
+    points = range_image_points(RangeImage(pixels=made, vehicle_from_lidar=pose, inclinations=listed))
+    local = (points.xyz - pose[:3, 3]) @ pose[:3, :3]
+    distance = np.linalg.norm(local, axis=1)
+    rows, columns = points.pixels.T
+    np.testing.assert_allclose(distance, made[rows, columns, 0], rtol=1e-6)
+    azimuth = np.arctan2(local[:, 1], local[:, 0]) + yaw
+    seen = (np.pi - azimuth) / (2 * np.pi) * width - 0.5
+    np.testing.assert_allclose(np.mod(seen - columns + 0.5, width), 0.5, atol=1e-4)
+    if height != 2:
+        np.testing.assert_allclose(np.arcsin(local[:, 2] / distance), listed[::-1][rows], atol=1e-5)
+    assert len(points.xyz) == (made[..., 0] > 0).sum()
+
+
+@settings(max_examples=20)
+@given(st.tuples(*[st.floats(-3, 3)] * 3), st.tuples(*[st.floats(-50, 50)] * 3))
+def test_one_pose_for_all_pixels_is_one_rigid_motion(angles: tuple[float, ...], place: tuple[float, ...]) -> None:
+    made = np.zeros((4, 8, 6))
+    made[..., :3], made[..., 3:] = angles, place
+    moved = range_image_points(image(pixel_poses=made, global_from_vehicle=np.eye(4))).xyz
+    still = range_image_points(image()).xyz
+    roll, pitch, yaw = angles
+    turns = [np.eye(3) for _ in range(3)]
+    for turn, (i, j), angle in zip(turns, ((1, 2), (2, 0), (0, 1)), (roll, pitch, yaw), strict=True):
+        turn[[i, j], [i, j]] = np.cos(angle)
+        turn[i, j], turn[j, i] = -np.sin(angle), np.sin(angle)
+    want = still @ (turns[2] @ turns[1] @ turns[0]).T + place
+    np.testing.assert_allclose(moved, want, atol=1e-9)
+
+
+@settings(max_examples=20)
+@given(st.floats(-3, 3), st.floats(-20, 20))
+def test_the_pose_of_the_frame_takes_equal_poses_of_the_pixels_back(yaw: float, x: float) -> None:
+    frame = lidar(0.0, yaw)
+    frame[0, 3] = x
+    back = range_image_points(image(pixel_poses=poses(x, yaw), global_from_vehicle=frame)).xyz
+    np.testing.assert_allclose(back, range_image_points(image()).xyz, atol=1e-8)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_second_returns_are_images_of_their_own(share: float) -> None:
+    made = pixels()
+    made[np.random.default_rng(0).random((4, 8)) >= share, 0] = 0
+    points = range_image_points(image(pixels=made))
+    assert len(points.xyz) == len(points.features) == len(points.pixels) == (made[..., 0] > 0).sum()
+    assert points.xyz.dtype == np.float64 and points.features.dtype == np.float32
