@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Integer
 from torch import Tensor, nn
 
+from recon3d.pointcloud.flatformer.normed import NormedSequence
 from recon3d.pointcloud.flatformer.options import DetectorOptions
 from recon3d.pointcloud.flatformer.vfe import NORM_EPS, NORM_MOMENTUM
 
@@ -30,8 +31,8 @@ def scatter_bev(
     return canvas.view(batch_size, ny, nx, -1).permute(0, 3, 1, 2)
 
 
-def _normalised(convolution: nn.Module, channels: int) -> nn.Sequential:
-    return nn.Sequential(convolution, nn.BatchNorm2d(channels, eps=NORM_EPS, momentum=NORM_MOMENTUM), nn.ReLU())
+def _normalised(convolution: nn.Conv2d | nn.ConvTranspose2d, channels: int) -> nn.Sequential:
+    return NormedSequence(convolution, nn.BatchNorm2d(channels, eps=NORM_EPS, momentum=NORM_MOMENTUM))
 
 
 def _convolution(dim_in: int, dim_out: int, stride: int = 1) -> nn.Sequential:
@@ -66,7 +67,9 @@ class BevBackbone(nn.Module):
         for stage in self.blocks:
             for layer in stage:  # type: ignore[attr-defined]
                 y = layer(x)
-                x = y + x if y.shape == x.shape else y  # the sum comes after the ReLU
+                if y.shape == x.shape:  # the sum comes after the ReLU
+                    y = y + x if torch.is_grad_enabled() else y.add_(x)
+                x = y
             maps.append(x)
         return maps
 

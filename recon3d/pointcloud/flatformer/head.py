@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from recon3d.pointcloud.flatformer.normed import normed
 from recon3d.pointcloud.flatformer.options import DetectorOptions
 from recon3d.pointcloud.flatformer.vfe import NORM_EPS, NORM_MOMENTUM
 
@@ -34,8 +34,7 @@ class ConvNorm(nn.Module):
         Args:
             x: the map before.
         """
-        out: Tensor = torch.relu(self.bn(self.conv(x)))
-        return out
+        return normed(self.conv, self.bn, x)
 
 
 class CenterHead(nn.Module):
