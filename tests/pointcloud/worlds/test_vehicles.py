@@ -86,7 +86,7 @@ def test_pickups_are_long_and_vans_are_high() -> None:
 
 
 def test_all_kinds_of_cars_are_drawn() -> None:
-    found = sizes(many(vehicles.car, 200))
+    found = sizes(many(vehicles.car, 100))
     assert found[:, 0].min() < 3.9 and found[:, 0].max() > 5.2
     assert (found[:, 2] > 2.0).mean() < 0.15
     assert 4.2 < found[:, 0].mean() < 4.7 and 1.7 < found[:, 1].mean() < 1.95
@@ -209,7 +209,7 @@ def test_a_seed_makes_the_same_thing(maker: Maker) -> None:
 
 
 def test_grown_people_and_children() -> None:
-    tall = np.array([thing.extent()[1][2] for thing in many(people.pedestrian, 150)])
+    tall = np.array([thing.extent()[1][2] for thing in many(people.pedestrian, 100)])
     assert tall.min() > 0.95 and tall.max() < 2.05
     assert 0.04 < (tall < 1.48).mean() < 0.25
     assert 1.6 < np.median(tall) < 1.8
@@ -231,7 +231,7 @@ def test_people_wear_cloth() -> None:
 
 
 def test_what_people_carry_or_push_stands_aside() -> None:
-    things = many(people.pedestrian, 150)
+    things = many(people.pedestrian, 100)
     pushed = [thing for thing in things if CLUTTER in {look[0] for look in thing.looks}]
     assert 0 < len(pushed) < 20
     for thing in pushed:
