@@ -58,7 +58,7 @@ class Detect(Command):
 
     clouds: tuple[Path, ...]
     model: str = "recon3d-detector"
-    score: float = 0.15
+    score: float = 0.3
     classes: tuple[str, ...] = ()
     mount: str = ""
     intensity_max: float = 0.0

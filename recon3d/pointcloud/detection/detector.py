@@ -88,7 +88,7 @@ class Detector:
         self,
         cloud: Cloud | Sequence[Cloud],
         *,
-        score: float = 0.15,
+        score: float = 0.3,
         mount_m: float | None = None,
         intensity_max: float | None = None,
         classes: Sequence[str] = (),
@@ -135,7 +135,7 @@ class Detector:
         rows = cloud_rows(cloud, tuple(name for name, _ in self.options.attributes))
         return sensor_cloud(rows, self.sensor, mount_m=mount_m, intensity_max=intensity_max)
 
-    def detect_checked(self, cloud: SensorCloud, *, score: float = 0.15, classes: Sequence[str] = ()) -> Boxes3D:
+    def detect_checked(self, cloud: SensorCloud, *, score: float = 0.3, classes: Sequence[str] = ()) -> Boxes3D:
         """Return the objects in a cloud of :meth:`check`, the surest first.
 
         Args:

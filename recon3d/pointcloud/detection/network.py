@@ -118,7 +118,7 @@ def _small() -> DetectorOptions:
         loss=LossOptions(box_weight=1.0),
         decode=DecodeOptions(
             candidates=1000,
-            iou_power=1.0,
+            iou_power=0.5,
             centre_lower=(-1.6, -1.6, -10.0),
             centre_upper=(49.6, 49.6, 10.0),
             nms_overlap=(0.1, 0.2, 0.2),
