@@ -101,12 +101,12 @@ def cpu_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in parts)
 
 
-def clouds() -> Iterator[tuple[str, str, Path, str]]:
+def clouds(kinds: list[str]) -> Iterator[tuple[str, str, Path, str]]:
     for name, kind, path, layout in (
         ("KITTI scan", "outdoor", SCAN, "kitti"),
         ("ScanNet room", "indoor", ROOM, "scannet"),
     ):
-        if path.is_file():
+        if path.is_file() and kind in kinds:
             yield name, kind, path, layout
 
 
@@ -115,7 +115,7 @@ def latency(given: argparse.Namespace) -> None:
         torch.set_num_threads(threads)
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
         words = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
-        for name, kind, path, layout in clouds():
+        for name, kind, path, layout in clouds(given.kinds):
             segmenter = Segmenter.load(given.weights or kind, device="cpu")
             cloud = load(path, format=layout)
             segmenter.segment(cloud)  # compiles
@@ -150,7 +150,7 @@ def from_above(xyz: np.ndarray, rgb: np.ndarray, metres: float, size: int = 700)
 
 def pictures(given: argparse.Namespace) -> None:
     given.out.mkdir(parents=True, exist_ok=True)
-    for _, kind, path, layout in clouds():
+    for _, kind, path, layout in clouds(given.kinds):
         cloud = load(path, format=layout)
         found = Segmenter.load(given.weights or kind, device="cpu").segment(cloud)
         if kind == "outdoor":
