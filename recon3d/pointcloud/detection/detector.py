@@ -16,7 +16,7 @@ from recon3d.pointcloud.boxes.types import Boxes3D
 from recon3d.pointcloud.detection.clouds import Cloud, SensorCloud, cloud_rows, sensor_cloud
 from recon3d.pointcloud.detection.network import SMALL
 from recon3d.pointcloud.detection.precision import Precision, autocast
-from recon3d.pointcloud.detection.turns import joined_looks, needed_turns, turned_points
+from recon3d.pointcloud.detection.turns import around_sensor, joined_looks, needed_turns, turned_points
 from recon3d.pointcloud.detection.weights import StoredDetector, read_detector
 from recon3d.pointcloud.flatformer.decode import decode_maps
 from recon3d.pointcloud.flatformer.points import prepare_points
@@ -96,7 +96,8 @@ class Detector:
         """Return the objects in a cloud, the surest first, in the frame of the cloud.
 
         A cloud that reaches around the sensor is turned and looked at several times, where the network looks to the
-        front. Points without a position are left out; an empty cloud holds nothing.
+        front. Points without a position are left out; an empty cloud holds nothing. A box around the sensor itself is
+        the own vehicle, and left out.
 
         Args:
             cloud: a ``PointCloud`` in the frame of the sensor (x forward, z up, metres), or an array ``[n,4]`` or wider
@@ -156,7 +157,7 @@ class Detector:
             return _nothing(self.classes)
         looks = [self._look(turned_points(points, turn), score) for turn in turns]
         found = joined_looks(looks, turns, sector, self.options.decode.nms_overlap, facing)
-        found = found.selected(np.isin(found.labels, wanted))
+        found = found.selected(np.isin(found.labels, wanted) & ~around_sensor(found))
         boxes = found.boxes.copy()
         boxes[:, 2] -= lift
         order = np.argsort(-_scores(found), kind="stable")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Bool, Float64
 
 from recon3d.pointcloud.boxes.nms import nms_bev_by_class
 from recon3d.pointcloud.boxes.types import Boxes3D, joined_boxes
@@ -84,6 +84,19 @@ def joined_looks(
     if boxes.scores is None or not len(boxes):
         return boxes
     return boxes.selected(nms_bev_by_class(boxes.boxes, boxes.scores, boxes.labels, overlaps))
+
+
+def around_sensor(boxes: Boxes3D) -> Bool[np.ndarray, " n"]:
+    """Return which boxes stand around the origin, seen from above.
+
+    Args:
+        boxes: in the frame of the sensor.
+    """
+    rows = boxes.boxes
+    c, s = np.cos(rows[:, 6]), np.sin(rows[:, 6])
+    along, across = np.abs(c * rows[:, 0] + s * rows[:, 1]), np.abs(c * rows[:, 1] - s * rows[:, 0])
+    inside: np.ndarray = (along < rows[:, 3] / 2) & (across < rows[:, 4] / 2)
+    return inside
 
 
 def _wrapped(angle: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_detection import NAMES, frame_of, tiny_options
+from small_detection import NAMES, alike, frame_of, tiny_options
 
 from recon3d.core.errors import DependencyError, FormatError, InputError, ShapeError, UsageError
 from recon3d.formats.safetensors import write_safetensors
@@ -87,7 +87,7 @@ def test_intensities_are_checked_and_scaled(detector: Detector) -> None:
     with pytest.raises(InputError, match="intensity_max"):
         detector.detect(bytes_)
     one, other = detector.detect(POINTS, score=0.05), detector.detect(bytes_, score=0.05, intensity_max=255)
-    assert len(one) == len(other) and np.allclose(one.boxes, other.boxes, atol=1e-3)
+    assert len(one) > 5 and alike(one.boxes, other.boxes)
 
 
 def test_strange_clouds(detector: Detector) -> None:

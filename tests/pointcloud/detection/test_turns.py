@@ -9,7 +9,7 @@ import pytest
 from small_detection import NAMES, frame_of
 
 from recon3d.pointcloud.boxes import Boxes3D, points_in_boxes
-from recon3d.pointcloud.detection.turns import joined_looks, needed_turns, turned_boxes, turned_points
+from recon3d.pointcloud.detection.turns import around_sensor, joined_looks, needed_turns, turned_boxes, turned_points
 
 RIGHT = np.pi / 2
 EVERYWHERE = np.linspace(-np.pi, np.pi, 720, endpoint=False)
@@ -144,3 +144,22 @@ def test_four_looks_at_the_same_ring_of_boxes_give_each_box_once() -> None:
         order = np.argsort(np.arctan2(found.boxes[:, 1], found.boxes[:, 0]))
         expected = ring.boxes[np.argsort(np.arctan2(ring.boxes[:, 1], ring.boxes[:, 0]))]
         assert len(found) == 12 and np.allclose(found.boxes[order][:, :2], expected[:, :2], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "yaw", "inside"),
+    [
+        (0.0, 0.0, 0.3, True),
+        (1.9, 0.0, 0.0, True),
+        (2.1, 0.0, 0.0, False),
+        (0.0, 1.0, 0.0, False),
+        (0.0, 1.9, RIGHT, True),  # length 4 lies along y
+        (1.0, 0.0, RIGHT, False),
+        (1.3, 1.3, np.pi / 4, True),
+        (1.3, 1.3, -np.pi / 4, False),
+        (30.0, 5.0, 1.0, False),
+    ],
+)
+def test_a_box_around_the_sensor_is_known(x: float, y: float, yaw: float, inside: bool) -> None:
+    assert around_sensor(_boxes((x, y, yaw))).tolist() == [inside]
+    assert around_sensor(_boxes()).tolist() == []
