@@ -87,6 +87,7 @@ def test_submanifold(path: Path, dtype: torch.dtype, backend: str) -> None:
     case = Case(path, dtype, backend)
     # The padding is there to be ignored, as in the stem of the published networks.
     layer = case.layer(SubMConv3d, "weight", 1, 1, case.size("dilation"), indice_key="s")
+    assert list(layer.kernel_size) == case.size("kernel_size")
     out = layer(case.x)
     assert out.indices is case.x.indices
     near(out.features, case.arrays["out_features_f64"], FORWARD[dtype])
@@ -110,8 +111,11 @@ def test_strided_and_back(path: Path, dtype: torch.dtype, backend: str) -> None:
     coarse = down(case.x)
     assert np.array_equal(coarse.indices.numpy(), case.arrays["out_indices"])  # both in lexicographic order
     assert list(coarse.spatial_shape) == case.arrays["out_spatial_shape"].tolist()
+    assert list(down.kernel_size) == case.size("kernel_size")
     near(coarse.features, case.arrays["out_features_f64"], FORWARD[dtype])
+    near(coarse.features, case.arrays["out_features"], 2e-6)  # what spconv computed in float32
     back = up(coarse)
+    near(back.features, case.arrays["inverse_features"], 2e-6)
     assert back.sites is case.x.sites
     near(back.features, case.arrays["inverse_features_f64"], FORWARD[dtype])
     dropped = ~np.abs(case.arrays["inverse_features_f64"]).any(1)
@@ -148,6 +152,7 @@ def test_a_small_network(path: Path, dtype: torch.dtype, backend: str) -> None:
     assert np.array_equal(middle.indices.numpy(), case.arrays["mid_indices"][order])
     near(middle.features, case.arrays["mid_features_f64"][order], tolerance)
     near(out.features, case.arrays["out_features_f64"], tolerance)
+    near(out.features, case.arrays["out_features"], 1e-5)
     (out.features * case["grad_out"]).sum().backward()
     near(case.features.grad, case.arrays["grad_features_f64"], GRADIENT[dtype])
     for name, layer in net.items():
