@@ -17,6 +17,7 @@ from recon3d.pointcloud.volt.segmentor import VoltSegmentor
 
 SEGMENTERS = ("indoor", "outdoor")
 _KEY = "segmenter"
+_PREFIX = "recon3d-segmenter-"
 _FOLDER = Path(__file__).parents[1] / "data"
 
 
@@ -32,7 +33,7 @@ def bundled_segmenter(name: str) -> Path:
     """
     if name not in SEGMENTERS:
         raise UsageError("no such segmenter", got=name, expected=f"{', '.join(SEGMENTERS)} or a file of weights")
-    path = _FOLDER / f"recon3d-segmenter-{name}.safetensors"
+    path = _FOLDER / f"{_PREFIX}{name}.safetensors"
     if not path.is_file():
         raise DependencyError(f"the {name} segmenter is missing from this installation", fix="install recon3d again")
     return path
@@ -79,13 +80,14 @@ def segmenter_path(path_or_name: str | Path) -> Path:
     """Return the file of a segmenter: a path, or the name of a bundled one.
 
     Args:
-        path_or_name: ``indoor``, ``outdoor``, or a file.
+        path_or_name: ``indoor``, ``outdoor``, their full names such as ``recon3d-segmenter-indoor``, or a file.
 
     Raises:
         InputError: there is no such file.
     """
-    if str(path_or_name) in SEGMENTERS:
-        return bundled_segmenter(str(path_or_name))
+    name = str(path_or_name).removeprefix(_PREFIX)
+    if name in SEGMENTERS:
+        return bundled_segmenter(name)
     path = Path(path_or_name)
     if not path.is_file():
         expected = f"a file, {' or '.join(SEGMENTERS)}"
