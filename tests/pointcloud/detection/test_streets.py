@@ -63,9 +63,9 @@ def test_other_classes_are_left_out() -> None:
 def test_kinds_are_taken_by_their_shares() -> None:
     near = StreetOptions(beams="16", azimuth_step_deg=2.0, sector_deg=90.0, max_range_m=20.0)
     far = StreetOptions(beams="16", azimuth_step_deg=2.0, sector_deg=90.0, min_range_m=21.0)
-    for shares, wanted in (((1.0, 0.0), {True}), ((0.0, 1.0), {False}), ((1.0, 1.0), {True, False})):
-        mixed = StreetFrames(count=4, kinds=tuple(zip((near, far), shares, strict=True)), seed=2)
-        reaches = [float(np.linalg.norm(mixed.frame(index).points[:, :3], axis=1).max()) for index in range(4)]
+    for shares, count, wanted in (((1.0, 0.0), 1, {True}), ((0.0, 1.0), 1, {False}), ((1.0, 1.0), 4, {True, False})):
+        mixed = StreetFrames(count=count, kinds=tuple(zip((near, far), shares, strict=True)), seed=2)
+        reaches = [float(np.linalg.norm(mixed.frame(row).points[:, :3], axis=1).max()) for row in range(count)]
         assert {reach <= 20.1 for reach in reaches} == wanted
 
 
