@@ -3,6 +3,7 @@
 import { save, setPressed, toast } from "./kit.js";
 
 const TURN_SECONDS = 8;
+const PATIENCE_SECONDS = 10; // for the first encoded picture, on a slow machine
 
 /** Save what is seen as a PNG. @param {import("./viewer.js").Viewer} viewer @param {string} name */
 export function screenshot(viewer, name) {
@@ -16,7 +17,7 @@ export function screenshot(viewer, name) {
 /**
  * Record one turn around the target.
  * @param {import("./viewer.js").Viewer} viewer @param {string} name @param {number} [seconds]
- * @returns {Promise<Blob|null>} the video, which is saved as well; null where the browser cannot record
+ * @returns {Promise<Blob|null>} the video, which is saved as well; null where the browser cannot record, or recorded nothing
  */
 export async function turntable(viewer, name, seconds = TURN_SECONDS) {
   const type = ["video/webm;codecs=vp9", "video/webm;codecs=vp8", "video/webm", "video/mp4"].find((one) => window.MediaRecorder?.isTypeSupported(one));
@@ -34,13 +35,31 @@ export async function turntable(viewer, name, seconds = TURN_SECONDS) {
   });
   recorder.start(500);
   await turn(viewer, seconds);
+  await firstPart(viewer, recorder, parts);
   recorder.stop();
   await stopped;
   viewer.isRecording = false;
   setPressed("tool-video", false);
   const blob = new Blob(parts, { type });
+  if (!blob.size) {
+    toast("This browser recorded nothing; the machine may be too busy.", "error");
+    return null;
+  }
   save(blob, `${name}_turntable.${type.includes("mp4") ? "mp4" : "webm"}`);
   return blob;
+}
+
+/**
+ * Keep drawing until the recorder has encoded something: a busy machine may need longer than a short turn.
+ * @param {import("./viewer.js").Viewer} viewer @param {MediaRecorder} recorder @param {Blob[]} parts
+ */
+async function firstPart(viewer, recorder, parts) {
+  const start = performance.now();
+  while (!parts.length && performance.now() - start < 1000 * PATIENCE_SECONDS) {
+    viewer.invalidate();
+    recorder.requestData();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
 }
 
 /** Turn once, at an even speed. @param {import("./viewer.js").Viewer} viewer @param {number} seconds */
