@@ -10,8 +10,9 @@ from hypothesis import given, settings, strategies as st
 from torch import nn
 
 from recon3d.core.errors import FormatError, InputError
-from recon3d.feedforward.checkpoints import check_names, load_checkpoint, read_state
+from recon3d.feedforward.checkpoints import check_names, load_checkpoint
 from recon3d.formats.safetensors import safetensors_bytes
+from recon3d.formats.weights import read_state
 
 
 def network(seed: int = 0) -> nn.Module:

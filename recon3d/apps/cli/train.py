@@ -37,7 +37,7 @@ class Train(Command):
         out: folder of the training.
         resume: continue what lies in the folder.
         recipe: full (augmentation, drop path, mixing, Lovasz, averaged weights) or naive.
-        teacher: weights of a segmenter whose labels are learnt as well.
+        teacher: weights of a segmenter whose labels are learnt as well, or sparse-unet=FILE.
         minutes: length of computing; 0 = by steps, or 20.
         steps: length; 0 = by minutes.
         scenes: of a step.

@@ -8,12 +8,13 @@ from pathlib import Path
 from recon3d.core.errors import DependencyError, UsageError
 from recon3d.core.files import sha256_file
 from recon3d.feedforward.bundled import BUNDLED
-from recon3d.feedforward.checkpoints import load_state, read_state, without_prefix
+from recon3d.feedforward.checkpoints import load_state, without_prefix
 from recon3d.feedforward.deltas import add_delta
 from recon3d.feedforward.lite3r.conversion import convert, sparse_attentions
 from recon3d.feedforward.models import MODEL_NAMES, Network, build_model
 from recon3d.feedforward.weights.registry import CHECKPOINTS
 from recon3d.feedforward.weights.store import stored_weights
+from recon3d.formats.weights import read_state
 
 _PROJECTION = (".proj_lin.weight", ".lam")
 _DELTA = "-lite3r"

@@ -94,9 +94,10 @@ def check_fits(model: str, path: Path, *, delta: bool = False) -> None:
         InputError: they differ; the names are listed.
         FormatError: the file is damaged.
     """
-    from recon3d.feedforward.checkpoints import check_names, matching_state, read_state  # torch loads only here
+    from recon3d.feedforward.checkpoints import check_names, matching_state  # torch loads only here
     from recon3d.feedforward.lite3r.conversion import convert
     from recon3d.feedforward.models import build_model
+    from recon3d.formats.weights import read_state
 
     network = build_model(model)
     if not delta:

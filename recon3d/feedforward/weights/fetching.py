@@ -233,8 +233,8 @@ class _Arrival:
 
     def _convert(self) -> None:
         """Turn a file of torch.save into safetensors, reading tensors only."""
-        from recon3d.feedforward.checkpoints import read_state
         from recon3d.formats.safetensors import write_safetensors
+        from recon3d.formats.weights import read_state
 
         with self.progress.stage(f"converting {self.name}"):
             pickled = self.part.with_suffix(".pt")

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from recon3d.core.errors import DependencyError, FormatError, UsageError
-from recon3d.formats.safetensors import read_metadata, read_safetensors, write_safetensors
+from recon3d.formats.safetensors import read_metadata, write_safetensors
+from recon3d.formats.weights import read_state
 from recon3d.pointcloud.detection.network import (
     NETWORKS,
     SMALL,
@@ -112,7 +113,7 @@ def _about(path: Path) -> tuple[DetectorOptions, SensorOptions, str]:
 
 def _built(path: Path, options: DetectorOptions, sensor: SensorOptions, name: str) -> StoredDetector:
     network = PillarDetector(options)
-    weights = {key: one.float() for key, one in read_safetensors(path).items()}
+    weights = {key: one.float() for key, one in read_state(path).items()}
     counters = {key for key in network.state_dict() if key.endswith("num_batches_tracked")}
     missing = set(network.state_dict()) - set(weights) - counters
     odd = [key for key, one in network.state_dict().items() if key in weights and weights[key].shape != one.shape]

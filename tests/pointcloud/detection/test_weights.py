@@ -106,6 +106,19 @@ def test_bare_weights_go_with_the_name_of_their_network(
     assert torch.equal(stored.network.neck.deblocks[0][0].weight, model.neck.deblocks[0][0].weight)  # type: ignore[index]
 
 
+def test_checkpoints_of_the_released_code_are_read_and_code_in_them_is_not_run(
+    model: PillarDetector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "network_options", lambda _: tiny_options())
+    whole = {"meta": {"epoch": 24}, "state_dict": model.state_dict(), "optimizer": {}}
+    torch.save(whole, tmp_path / "epoch_24.pth")
+    stored = read_detector(f"flatformer-nuscenes={tmp_path / 'epoch_24.pth'}")
+    assert torch.equal(next(stored.network.parameters()), next(model.parameters()))
+    torch.save({"state_dict": Path("code")}, tmp_path / "code.pth")
+    with pytest.raises(FormatError, match="no file of tensors"):
+        read_detector(f"flatformer-nuscenes={tmp_path / 'code.pth'}")
+
+
 def test_files_and_names_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError):
         read_detector(tmp_path / "none.safetensors")

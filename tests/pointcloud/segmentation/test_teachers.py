@@ -9,10 +9,12 @@ import pytest
 import torch
 from small_segmentation import ROOM, network, room_sample, stored
 
-from recon3d.core.errors import InputError, UsageError
+from recon3d.core.errors import FormatError, InputError, UsageError
+from recon3d.formats.safetensors import write_safetensors
 from recon3d.pointcloud.segmentation.features import OnFloor, voxel_scene
 from recon3d.pointcloud.segmentation.spec import SegmenterSpec
 from recon3d.pointcloud.segmentation.teachers import load_teacher
+from recon3d.pointcloud.sparse import SparseUNet, SparseUNetOptions
 from recon3d.pointcloud.volt.batch import VoxelBatch, collate_scenes
 from recon3d.pointcloud.volt.grid import voxelised
 
@@ -65,3 +67,43 @@ def test_a_teacher_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_bundled_teacher_needs_a_student_of_its_classes() -> None:
     with pytest.raises(UsageError, match="classes"):
         load_teacher("indoor", ROOM, "cpu")
+
+
+def sparse_unet(path: Path, channels: int, classes: int) -> SparseUNet:
+    torch.manual_seed(0)
+    net = SparseUNet(SparseUNetOptions(channels, classes, 8, (8, 16, 16, 8), (1, 1, 1, 1))).eval()
+    write_safetensors(path, {f"module.backbone.{name}": one for name, one in net.state_dict().items()})
+    return net
+
+
+def test_a_sparse_unet_teaches_each_scene_by_itself(tmp_path: Path, batch: VoxelBatch) -> None:
+    net = sparse_unet(tmp_path / "unet.safetensors", ROOM.channels, len(ROOM.classes))
+    teacher = load_teacher(f"sparse-unet={tmp_path / 'unet.safetensors'}", ROOM, "cpu")
+    assert teacher is not None
+    labels = teacher(batch)
+    assert labels.shape == (len(batch.features),) and not labels.requires_grad and len(labels.unique()) > 1
+    end = int(batch.unmixed_offset[0])
+    alone = replace(
+        batch,
+        grid=batch.grid[:end] + 7,  # where a scene lies changes nothing
+        features=batch.features[:end],
+        offset=batch.offset[:1],
+        unmixed_offset=batch.unmixed_offset[:1],
+        conditions=batch.conditions[:1],
+        segment=None,
+        instance=None,
+    )
+    shifted = (teacher(alone) == labels[:end]).float().mean()
+    assert shifted > 0.8  # coarse voxels of the net begin elsewhere
+    assert torch.equal(teacher(batch), labels) and net.options.num_classes == len(ROOM.classes)
+
+
+def test_a_sparse_unet_of_other_classes_or_none_is_refused(tmp_path: Path) -> None:
+    sparse_unet(tmp_path / "unet.safetensors", ROOM.channels, len(ROOM.classes) + 1)
+    with pytest.raises(UsageError, match="classes"):
+        load_teacher(f"sparse-unet={tmp_path / 'unet.safetensors'}", ROOM, "cpu")
+    with pytest.raises(InputError):
+        load_teacher("sparse-unet=absent.safetensors", ROOM, "cpu")
+    write_safetensors(tmp_path / "other.safetensors", {"a": torch.zeros(1)})
+    with pytest.raises(FormatError, match="SparseUNet"):
+        load_teacher(f"sparse-unet={tmp_path / 'other.safetensors'}", ROOM, "cpu")
