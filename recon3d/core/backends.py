@@ -113,7 +113,7 @@ def _cuda() -> Backend:
 
 
 def _cpu() -> Backend:
-    return _probe("cpu", "torch", "torch", "pip install 'torch>=2.4'")
+    return _probe("cpu", "torch", "torch", "pip install 'torch>=2.6'")
 
 
 def _gsplat() -> Backend:
@@ -145,7 +145,7 @@ def _numba() -> Backend:
 
 
 def _torch() -> Backend:
-    found = _probe("torch", "torch", "torch", "pip install 'torch>=2.4'")
+    found = _probe("torch", "torch", "torch", "pip install 'torch>=2.6'")
     return replace(found, reason=f"{found.reason} for everything else, slow") if found.available else found
 
 

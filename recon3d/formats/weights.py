@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import struct
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
@@ -28,6 +31,15 @@ _DAMAGE: tuple[type[Exception], ...] = (
     struct.error,
 )
 
+# Trainings store scores as numpy's scalars beside the weights; what makes one runs no code of the file.
+_SCALAR: Any = np.float64(0).__reduce__()[0]
+_SCALARS: list[Any] = [
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("?", "i4", "i8", "f4", "f8")),
+    (codecs.encode, "_codecs.encode"),
+]
+
 
 def read_state(path: Path) -> dict[str, Shaped[Tensor, "..."]]:
     """Return the tensors of a checkpoint by name, whichever of the two formats it has.
@@ -39,7 +51,8 @@ def read_state(path: Path) -> dict[str, Shaped[Tensor, "..."]]:
     if path.suffix not in (".pt", ".pth", ".bin"):
         return read_safetensors(path)
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_SCALARS):
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"{path} cannot be read", got=error.strerror or error) from error
     except _DAMAGE as error:

@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
@@ -120,6 +121,13 @@ def test_other_bytes_are_refused(tmp_path: Path, data: bytes) -> None:
         (tmp_path / name).write_bytes(data)
         with pytest.raises(FormatError):
             read_state(tmp_path / name)
+
+
+def test_scores_of_a_training_beside_the_weights_are_no_code(tmp_path: Path) -> None:
+    scores = {"best": np.float64(0.5), "epoch": np.int64(3), "loss": np.float32(1.5), "done": np.bool_(True)}
+    torch.save({"state_dict": network().state_dict()} | scores, tmp_path / "last.pth")
+    state = read_state(tmp_path / "last.pth")
+    assert torch.equal(state["0.weight"], network()[0].weight) and len(state) == 4  # type: ignore[index]
 
 
 def test_other_objects_are_refused(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ def cloud_from_fields(
     lengths = {values.shape[:1] for values in left.values()}
     if len(lengths) != 1:
         raise FormatError("the columns of a cloud differ in length", got=sorted(lengths))
-    xyz = _stacked(left, _AXES).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # bytes of another format may be signalling NaNs
+        xyz = _stacked(left, _AXES).astype(np.float64)
     attributes: Fields = {}
     for names in _COLOURS:
         if all(name in left and left[name].ndim == 1 for name in names):
