@@ -6,13 +6,14 @@ import json
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from recon3d.core.clock import Clock
 from recon3d.core.errors import ResultError, UsageError
 from recon3d.core.journal import Journal
 from recon3d.core.processes import Processes, processes
@@ -47,28 +48,6 @@ _LOG_EVERY = 25
 _SKIPS = 10
 _CYCLE = 100_000
 _MAY_DIFFER = ("steps", "minutes", "checkpoint_minutes", "evaluate_minutes", "evaluate_frames")
-
-
-@dataclass
-class Clock:
-    """Where a training stands.
-
-    Args:
-        step: that comes next.
-        seconds: of computing so far, evaluations not counted.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-
-    def progress(self, options: TrainDetectorOptions) -> float:
-        """Return the finished share of the training.
-
-        Args:
-            options: its length.
-        """
-        by_step = self.step / options.steps if options.steps else 0.0
-        return max(by_step, self.seconds / (60.0 * options.minutes) if options.minutes else 0.0)
 
 
 class DetectorTraining:

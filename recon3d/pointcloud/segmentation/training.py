@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from recon3d.core.clock import Clock
 from recon3d.core.errors import ResultError, UsageError
 from recon3d.core.journal import Journal
 from recon3d.core.processes import Processes, processes
@@ -49,24 +50,6 @@ _CYCLE = 10_000
 _MAY_DIFFER = ("steps", "minutes", "checkpoint_minutes", "evaluate_minutes", "evaluate_scenes", "data", "pool")
 _FULL = SegmentationLossOptions(label_smoothing=0.1, lovasz=1.0, lovasz_points=8192)
 _NAIVE = SegmentationLossOptions(label_smoothing=0.0, lovasz=0.0)
-
-
-@dataclass
-class Clock:
-    """Where a training stands.
-
-    Args:
-        step: that comes next.
-        seconds: of computing so far, evaluations not counted.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-
-    def progress(self, options: TrainSegmenterOptions) -> float:
-        """Return the finished share of the training."""
-        by_step = self.step / options.steps if options.steps else 0.0
-        return max(by_step, self.seconds / (60.0 * options.minutes) if options.minutes else 0.0)
 
 
 class Batches:

@@ -11,12 +11,13 @@ import pytest
 import torch
 from training_runs import TINY, equal
 
+from recon3d.core.clock import Clock
 from recon3d.core.errors import DependencyError, FormatError, InputError, ResultError, UsageError
 from recon3d.core.journal import Journal
 from recon3d.core.processes import Processes, processes
 from recon3d.feedforward.models import build_model
 from recon3d.feedforward.scenes import TrueViews
-from recon3d.feedforward.training.loop import WEIGHTS, Clock, Training, train
+from recon3d.feedforward.training.loop import WEIGHTS, Training, train
 from recon3d.feedforward.training.network import working_dtype
 from recon3d.feedforward.training.optimiser import Average, adamw, rate_at
 from recon3d.feedforward.training.options import OptimiserOptions, Stage, TrainOptions

@@ -11,11 +11,12 @@ import pytest
 import torch
 from small_segmentation import NETWORK, ROOM, Boxes, room_sample, training_options
 
+from recon3d.core.clock import Clock
 from recon3d.core.errors import UsageError
 from recon3d.core.processes import Processes
 from recon3d.pointcloud.segmentation.options import SegmenterOptions, TrainSegmenterOptions
 from recon3d.pointcloud.segmentation.sources import GeneratedScenes, Scenes, generated_scenes, merged
-from recon3d.pointcloud.segmentation.training import Batches, Clock
+from recon3d.pointcloud.segmentation.training import Batches
 from recon3d.pointcloud.volt.samples import Sample
 
 
